@@ -1,0 +1,74 @@
+"""Debian's containerd as a peer: its configuration and its commands.
+
+It runs as it comes: three downloads at a time, the overlayfs snapshotter,
+and ``unpigz`` for gzip where that is installed. ``containerd-go`` is the same
+with Go's own gzip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.peer import Peer
+
+if TYPE_CHECKING:
+    from bench.peer import Layout
+
+_CONFIGURATION = """\
+version = 2
+root = "{root}"
+state = "{state}/run"
+
+[grpc]
+  address = "{socket}"
+
+[debug]
+  level = "error"
+
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/opt"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "{state}/cni/bin"
+  conf_dir = "{state}/cni/net.d"
+
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "{certs}"
+"""
+
+
+def _configure(layout: Layout) -> str:
+    return _CONFIGURATION.format(
+        root=layout.root, state=layout.state, socket=layout.socket, certs=layout.certs
+    )
+
+
+def _daemon(layout: Layout) -> list[str]:
+    return ["containerd", "--config", str(layout.configuration)]
+
+
+def _pull(layout: Layout, reference: str) -> list[str]:
+    options = ["--address", str(layout.socket), "--namespace", "k8s.io"]
+    return ["ctr", *options, "images", "pull", "--hosts-dir", str(layout.certs), reference]
+
+
+CONTAINERD = Peer(
+    name="containerd",
+    configure=_configure,
+    daemon=_daemon,
+    pull=_pull,
+    version=("containerd", "--version"),
+)
+
+CONTAINERD_GO = Peer(
+    name="containerd-go",
+    configure=_configure,
+    daemon=_daemon,
+    pull=_pull,
+    version=("containerd", "--version"),
+    environment={"CONTAINERD_DISABLE_PIGZ": "1"},
+)

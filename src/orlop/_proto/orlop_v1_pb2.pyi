@@ -1,0 +1,336 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Error(_message.Message):
+    __slots__ = ("code", "reference", "message", "hint", "limit", "status")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    reference: str
+    message: str
+    hint: str
+    limit: str
+    status: int
+    def __init__(self, code: _Optional[str] = ..., reference: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., limit: _Optional[str] = ..., status: _Optional[int] = ...) -> None: ...
+
+class Target(_message.Message):
+    __slots__ = ("media_type", "digest", "size")
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    media_type: str
+    digest: str
+    size: int
+    def __init__(self, media_type: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class ImageName(_message.Message):
+    __slots__ = ("name", "target", "image_id", "labels", "created_at", "updated_at")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    target: Target
+    image_id: str
+    labels: _containers.ScalarMap[str, str]
+    created_at: int
+    updated_at: int
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., image_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ...) -> None: ...
+
+class ImageRecord(_message.Message):
+    __slots__ = ("id", "manifest", "platform", "snapshotter", "chain_id", "user", "content_bytes", "unpacked_bytes", "synced", "created_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTTER_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNPACKED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SYNCED_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    manifest: str
+    platform: str
+    snapshotter: str
+    chain_id: str
+    user: str
+    content_bytes: int
+    unpacked_bytes: int
+    synced: bool
+    created_at: int
+    def __init__(self, id: _Optional[str] = ..., manifest: _Optional[str] = ..., platform: _Optional[str] = ..., snapshotter: _Optional[str] = ..., chain_id: _Optional[str] = ..., user: _Optional[str] = ..., content_bytes: _Optional[int] = ..., unpacked_bytes: _Optional[int] = ..., synced: _Optional[bool] = ..., created_at: _Optional[int] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("record", "names", "pinned")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    record: ImageRecord
+    names: _containers.RepeatedCompositeFieldContainer[ImageName]
+    pinned: bool
+    def __init__(self, record: _Optional[_Union[ImageRecord, _Mapping]] = ..., names: _Optional[_Iterable[_Union[ImageName, _Mapping]]] = ..., pinned: _Optional[bool] = ...) -> None: ...
+
+class Credentials(_message.Message):
+    __slots__ = ("username", "password", "identity_token", "registry_token", "server_address")
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SERVER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    username: str
+    password: str
+    identity_token: str
+    registry_token: str
+    server_address: str
+    def __init__(self, username: _Optional[str] = ..., password: _Optional[str] = ..., identity_token: _Optional[str] = ..., registry_token: _Optional[str] = ..., server_address: _Optional[str] = ...) -> None: ...
+
+class PullOptions(_message.Message):
+    __slots__ = ("platform", "snapshotter", "runtime_handler", "namespace", "credentials")
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTTER_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_HANDLER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    platform: str
+    snapshotter: str
+    runtime_handler: str
+    namespace: str
+    credentials: Credentials
+    def __init__(self, platform: _Optional[str] = ..., snapshotter: _Optional[str] = ..., runtime_handler: _Optional[str] = ..., namespace: _Optional[str] = ..., credentials: _Optional[_Union[Credentials, _Mapping]] = ...) -> None: ...
+
+class PullRequest(_message.Message):
+    __slots__ = ("reference", "options")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    options: PullOptions
+    def __init__(self, reference: _Optional[str] = ..., options: _Optional[_Union[PullOptions, _Mapping]] = ...) -> None: ...
+
+class LayerProgress(_message.Message):
+    __slots__ = ("digest", "size", "phase", "downloaded", "unpacked")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DOWNLOADED_FIELD_NUMBER: _ClassVar[int]
+    UNPACKED_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    size: int
+    phase: str
+    downloaded: int
+    unpacked: int
+    def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ..., phase: _Optional[str] = ..., downloaded: _Optional[int] = ..., unpacked: _Optional[int] = ...) -> None: ...
+
+class PullProgress(_message.Message):
+    __slots__ = ("reference", "platform", "phase", "elapsed", "layers", "resolved", "error")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    platform: str
+    phase: str
+    elapsed: float
+    layers: _containers.RepeatedCompositeFieldContainer[LayerProgress]
+    resolved: str
+    error: str
+    def __init__(self, reference: _Optional[str] = ..., platform: _Optional[str] = ..., phase: _Optional[str] = ..., elapsed: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[LayerProgress, _Mapping]]] = ..., resolved: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class PullResponse(_message.Message):
+    __slots__ = ("progress", "image", "error")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    progress: PullProgress
+    image: Image
+    error: Error
+    def __init__(self, progress: _Optional[_Union[PullProgress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class FindRequest(_message.Message):
+    __slots__ = ("text", "namespace")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    namespace: str
+    def __init__(self, text: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class FindResponse(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("filter", "namespace")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    filter: str
+    namespace: str
+    def __init__(self, filter: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class ListResponse(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[Image]
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
+
+class DetailRequest(_message.Message):
+    __slots__ = ("text", "namespace")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    namespace: str
+    def __init__(self, text: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class DetailResponse(_message.Message):
+    __slots__ = ("image", "manifest", "manifest_media_type", "config")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    manifest: bytes
+    manifest_media_type: str
+    config: bytes
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., manifest: _Optional[bytes] = ..., manifest_media_type: _Optional[str] = ..., config: _Optional[bytes] = ...) -> None: ...
+
+class RemoveRequest(_message.Message):
+    __slots__ = ("text", "namespace")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    namespace: str
+    def __init__(self, text: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class RemoveResponse(_message.Message):
+    __slots__ = ("removed",)
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    removed: bool
+    def __init__(self, removed: _Optional[bool] = ...) -> None: ...
+
+class MountRequest(_message.Message):
+    __slots__ = ("text", "target", "writable", "namespace")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    target: bytes
+    writable: bool
+    namespace: str
+    def __init__(self, text: _Optional[str] = ..., target: _Optional[bytes] = ..., writable: _Optional[bool] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class MountResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UnmountRequest(_message.Message):
+    __slots__ = ("target",)
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    target: bytes
+    def __init__(self, target: _Optional[bytes] = ...) -> None: ...
+
+class UnmountResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FilesystemsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FilesystemUsage(_message.Message):
+    __slots__ = ("mountpoint", "timestamp", "bytes", "inodes")
+    MOUNTPOINT_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    INODES_FIELD_NUMBER: _ClassVar[int]
+    mountpoint: bytes
+    timestamp: int
+    bytes: int
+    inodes: int
+    def __init__(self, mountpoint: _Optional[bytes] = ..., timestamp: _Optional[int] = ..., bytes: _Optional[int] = ..., inodes: _Optional[int] = ...) -> None: ...
+
+class FilesystemsResponse(_message.Message):
+    __slots__ = ("filesystems",)
+    FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    filesystems: _containers.RepeatedCompositeFieldContainer[FilesystemUsage]
+    def __init__(self, filesystems: _Optional[_Iterable[_Union[FilesystemUsage, _Mapping]]] = ...) -> None: ...
+
+class CheckRequest(_message.Message):
+    __slots__ = ("text", "repair")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    repair: bool
+    def __init__(self, text: _Optional[str] = ..., repair: _Optional[bool] = ...) -> None: ...
+
+class CheckReport(_message.Message):
+    __slots__ = ("image_id", "names", "problems", "repaired")
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    image_id: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    repaired: bool
+    def __init__(self, image_id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ..., repaired: _Optional[bool] = ...) -> None: ...
+
+class CollectRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class CollectResponse(_message.Message):
+    __slots__ = ("images", "blobs", "snapshots", "bytes")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    images: int
+    blobs: int
+    snapshots: int
+    bytes: int
+    def __init__(self, images: _Optional[int] = ..., blobs: _Optional[int] = ..., snapshots: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class PullsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PullsResponse(_message.Message):
+    __slots__ = ("pulls",)
+    PULLS_FIELD_NUMBER: _ClassVar[int]
+    pulls: _containers.RepeatedCompositeFieldContainer[PullProgress]
+    def __init__(self, pulls: _Optional[_Iterable[_Union[PullProgress, _Mapping]]] = ...) -> None: ...
+
+class VersionRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    def __init__(self, version: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,114 @@
+"""Gives a command its image service: the daemon's, or one inside this process.
+
+``run`` is the only place where a command's coroutine is run. It owns the event
+loop and the signals: SIGINT and SIGTERM cancel the work, so that everything it
+started ends in order, and then end the command with 128 + the signal's number.
+A second signal does not wait for that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import typer
+
+from orlop.cli import exits
+from orlop.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import signal
+    from contextlib import AbstractAsyncContextManager
+
+    from orlop.ports.service import ImageService
+
+T = TypeVar("T")
+
+DEFAULT_ADDRESS: Final = "unix:///run/orlop/orlop.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the image service is.
+
+    Attributes:
+        root: absolute path of a store to work on in this process; "" to use a daemon.
+        address: of the daemon's socket; ignored when there is a root.
+    """
+
+    root: str = ""
+    address: str = DEFAULT_ADDRESS
+
+
+Connector = Callable[[Endpoint], "AbstractAsyncContextManager[ImageService]"]
+Work = Callable[["ImageService"], Awaitable[T]]
+
+
+def endpoint(address: str | None, root: str | None) -> Endpoint:
+    """What ``--address`` and ``--root`` mean together.
+
+    Raises:
+        InvalidArgument: both are given, or one is empty.
+    """
+    if address is not None and root is not None:
+        raise InvalidArgument(
+            "--address and --root exclude each other",
+            hint="--address talks to a daemon, --root works without one",
+        )
+    if root == "" or address == "":
+        raise InvalidArgument(f"{'--root' if root == '' else '--address'} is empty")
+    return Endpoint(root=os.path.abspath(root) if root else "", address=address or DEFAULT_ADDRESS)
+
+
+def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
+    """The image service at ``where``, for as long as the ``async with`` lasts."""
+    if where.root:
+        from orlop.app import embedded
+
+        return embedded(root=where.root)
+    from orlop.control.client import ControlClient
+
+    return ControlClient(where.address)
+
+
+def run(context: typer.Context, where: Endpoint, work: Work[T]) -> T:
+    """Run a command's ``work`` with the image service at ``where``.
+
+    Args:
+        context: carries the ``Connector`` that ``orlop.cli.main`` was given.
+        where: the service to use.
+        work: gets the service, which is closed when it returns or raises.
+
+    Raises:
+        typer.Exit: a signal ended it.
+        OrlopError: from the service.
+    """
+    import asyncio
+    import signal
+
+    connector: Connector = context.find_root().obj
+    received: list[signal.Signals] = []
+
+    async def session() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def stop(number: signal.Signals) -> None:
+            received.append(number)
+            loop.remove_signal_handler(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        async with connector(where) as service:
+            return await work(service)
+
+    try:
+        return asyncio.run(session())
+    except BaseException:
+        # Whatever the cancelled work raised: the signal is why it ended.
+        if received:
+            raise typer.Exit(exits.SIGNALLED + received[0]) from None
+        raise

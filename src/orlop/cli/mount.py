@@ -1,0 +1,44 @@
+"""``orlop mount``: an image's root file system on a directory."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orlop.cli import render
+from orlop.cli.connect import endpoint, run
+from orlop.cli.options import AddressOption, Output, OutputOption, ReferenceArgument, RootOption
+
+if TYPE_CHECKING:
+    from orlop.ports.service import ImageService
+
+
+def mount(
+    context: typer.Context,
+    reference: ReferenceArgument,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="An existing directory.")],
+    writable: Annotated[
+        bool,
+        typer.Option(
+            "--rw", help="Allow writing, into a layer of its own that `orlop unmount` drops."
+        ),
+    ] = False,
+    address: AddressOption = None,
+    root: RootOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Mount an image's root file system.
+
+    With -o json: an object with "reference", "target" (an absolute path) and "writable".
+    """
+    # The daemon has another working directory.
+    path = os.path.abspath(target)
+
+    async def work(service: "ImageService") -> None:
+        await service.mount(reference, path, writable=writable)
+
+    run(context, endpoint(address, root), work)
+    if output is Output.JSON:
+        render.document({"reference": reference, "target": path, "writable": writable})
+    else:
+        render.say(render.printable(path))

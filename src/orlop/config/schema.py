@@ -1,0 +1,309 @@
+"""What can be configured: frozen values, each with its default and its explanation.
+
+The names of the fields are the keys of the documents, in containerd's words.
+The explanation of each key stands here once; the commented default document and
+the reference page are made from it. A key whose explanation begins with
+"orlop:" is not known to containerd.
+
+Nothing here reads anything. Values that come from a document have been checked
+by ``orlop.config.decode``; ``decode.check`` does the same for hand-made ones.
+"""
+
+# No "from __future__ import annotations": the types below are read at run time.
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from orlop.config import values
+from orlop.config.durations import Duration
+from orlop.config.migrate import CURRENT_VERSION
+
+_MAX_COUNT = 1 << 20
+_MAX_SECONDS = 366 * 24 * 3600
+_MAX_BYTES = 1 << 40
+
+CHECK = "check"
+"""Key in ``Meta.extra`` of the function (see ``orlop.config.values``) that a value must pass."""
+
+
+def _key(text: str, check: Callable[..., None] | None = None) -> Meta:
+    """Explanation of a key and the check of its value."""
+    return Meta(description=text, extra={CHECK: check} if check else None)
+
+
+def _value(check: Callable[..., None]) -> Meta:
+    """The check of an element of a list or a table."""
+    return Meta(extra={CHECK: check})
+
+
+Host: TypeAlias = Annotated[str, _value(values.host)]
+RegistryHost: TypeAlias = Annotated[str, _value(values.registry_host)]
+Name: TypeAlias = Annotated[str, _value(values.not_empty)]
+
+
+class RuntimePlatform(Struct, frozen=True, kw_only=True):
+    """What one runtime handler wants instead of the defaults."""
+
+    platform: Annotated[
+        str, _key('Platform to pull, as os/arch[/variant]; "" is this machine\'s.', values.platform)
+    ] = ""
+    snapshotter: Annotated[
+        str, _key('Snapshotter to unpack into; "" is the default one.', values.identifier)
+    ] = ""
+
+
+class Mirror(Struct, frozen=True, kw_only=True):
+    """Endpoints that stand in for one registry (deprecated: use hosts.toml)."""
+
+    endpoint: Annotated[
+        tuple[Annotated[str, _value(values.registry_url)], ...],
+        _key("URLs to try, in order, before the registry itself."),
+    ] = ()
+
+
+class RegistryAuth(Struct, frozen=True, kw_only=True):
+    """Credentials for one registry; never shown."""
+
+    username: Annotated[str, _key("User name.")] = ""
+    password: Annotated[str, _key("Password.")] = ""
+    auth: Annotated[str, _key('Base64 of "username:password".')] = ""
+    identitytoken: Annotated[str, _key("OAuth2 refresh token.")] = ""
+
+    def __repr__(self) -> str:
+        return "RegistryAuth(...)"
+
+
+class RegistryHostConfig(Struct, frozen=True, kw_only=True):
+    """Settings of one registry."""
+
+    auth: Annotated[RegistryAuth, _key("Credentials (deprecated: clients send them).")] = (
+        RegistryAuth()
+    )
+
+
+class RegistryConfig(Struct, frozen=True, kw_only=True):
+    """How to reach registries."""
+
+    config_path: Annotated[
+        str,
+        _key(
+            "Directories with HOST/hosts.toml files, with colons between them; "
+            '"" is /etc/containerd/certs.d:/etc/docker/certs.d. Excludes registry.mirrors.',
+            values.search_path,
+        ),
+    ] = ""
+    mirrors: Annotated[
+        Mapping[RegistryHost, Mirror],
+        _key('Mirrors by registry host, "*" for all (deprecated: use hosts.toml).'),
+    ] = {}
+    configs: Annotated[
+        Mapping[RegistryHost, RegistryHostConfig],
+        _key("Settings by registry host (deprecated: clients send credentials)."),
+    ] = {}
+    auths: Annotated[
+        Mapping[Annotated[str, _value(values.auth_url)], RegistryAuth],
+        _key("Credentials by registry URL (deprecated: clients send them)."),
+    ] = {}
+    headers: Annotated[
+        Mapping[
+            Annotated[str, _value(values.header_name)],
+            tuple[Annotated[str, _value(values.header_value)], ...],
+        ],
+        _key("HTTP headers to send with every request to a registry."),
+    ] = {}
+    insecure_registries: Annotated[
+        tuple[Host, ...],
+        _key("orlop: Registries (host or host:port) that may be asked over plain HTTP."),
+    ] = ()
+    ca_files: Annotated[
+        Mapping[Host, Annotated[str, _value(values.absolute_path)]],
+        _key("orlop: PEM files with the certificate authorities to trust, by registry host."),
+    ] = {}
+
+    def auth_for(self, host: str) -> RegistryAuth | None:
+        """Configured credentials for ``host``: of ``configs``, else of ``auths``; None if none."""
+        settings = self.configs.get(host)
+        if settings is not None and settings.auth != RegistryAuth():
+            return settings.auth
+        for name, auth in self.auths.items():
+            if values.auth_host(name) == host:
+                return auth
+        return None
+
+    def __repr__(self) -> str:
+        # Headers can carry tokens, and the URLs of auths passwords.
+        return f"RegistryConfig(config_path={self.config_path!r}, ...)"
+
+
+class ImageDecryption(Struct, frozen=True, kw_only=True):
+    """Encrypted images."""
+
+    key_model: Annotated[
+        Literal["", "node"], _key('Where keys are looked for: "node", or "" for nowhere.')
+    ] = "node"
+
+
+class ImageConfig(Struct, frozen=True, kw_only=True):
+    """The image service: ``[plugins."io.containerd.cri.v1.images"]``."""
+
+    snapshotter: Annotated[
+        str,
+        _key("Snapshotter that images are unpacked into.", values.required_identifier),
+    ] = "overlayfs"
+    disable_snapshot_annotations: Annotated[
+        bool,
+        _key("Do not tell snapshotters which image a layer belongs to."),
+    ] = True
+    discard_unpacked_layers: Annotated[
+        bool,
+        _key("Delete compressed layers once they are unpacked; saves space, forbids repair."),
+    ] = False
+    max_concurrent_downloads: Annotated[
+        int,
+        Meta(ge=-_MAX_COUNT, le=_MAX_COUNT),
+        _key("Layers of one image that are downloaded at the same time; 0 or less is no limit."),
+    ] = 3
+    max_total_downloads: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_COUNT),
+        _key(
+            "orlop: Layers that are downloaded at the same time for all images together; "
+            "0 is no limit."
+        ),
+    ] = 12
+    max_concurrent_unpacks: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_COUNT),
+        _key(
+            "orlop: Layers that are unpacked at the same time, each in a process of its own; "
+            "0 is as many as are being downloaded. "
+            'Also read from [plugins."io.containerd.transfer.v1.local"].'
+        ),
+    ] = 0
+    concurrent_layer_fetch_buffer: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_BYTES),
+        _key("Size in bytes of the parts that one layer is fetched in, in parallel; <512 is off."),
+    ] = 0
+    image_pull_progress_timeout: Annotated[
+        Duration,
+        _key(
+            'A pull that waits for bytes and gets none for so long is cancelled; "0s" is never.',
+            values.not_negative,
+        ),
+    ] = Duration.parse("5m0s")
+    min_pull_rate: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_BYTES),
+        _key(
+            "orlop: A pull that receives fewer bytes per second than this, on average over "
+            "image_pull_progress_timeout, is cancelled; 0 is off."
+        ),
+    ] = 0
+    image_pull_with_sync_fs: Annotated[
+        bool,
+        _key(
+            "Make an image durable before its pull succeeds. containerd's default is false: "
+            "a power failure may then leave empty files in images that are listed."
+        ),
+    ] = True
+    drain_timeout: Annotated[
+        Duration,
+        _key(
+            "orlop: How long running pulls may go on when the daemon is told to stop.",
+            values.not_negative,
+        ),
+    ] = Duration.parse("30s")
+    stats_collect_period: Annotated[
+        int,
+        Meta(ge=1, le=_MAX_SECONDS),
+        _key("Seconds for which usage statistics may be reported again unchanged."),
+    ] = 10
+    use_local_image_pull: Annotated[
+        bool,
+        _key("Accepted and without effect: there is one way to pull, and all keys work with it."),
+    ] = False
+    pinned_images: Annotated[
+        Mapping[Name, Annotated[str, _value(values.image_reference)]],
+        _key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),
+    ] = msgspec.field(default_factory=lambda: {"sandbox": "registry.k8s.io/pause:3.10.2"})
+    image_decryption: Annotated[ImageDecryption, _key("Encrypted images.")] = ImageDecryption()
+    runtime_platforms: Annotated[
+        Mapping[Name, RuntimePlatform],
+        _key("Platform and snapshotter by runtime handler."),
+    ] = {}
+    registry: Annotated[RegistryConfig, _key("How to reach registries.")] = RegistryConfig()
+
+
+class GrpcConfig(Struct, frozen=True, kw_only=True):
+    """The socket: ``[plugins."io.containerd.server.v1.grpc"]``."""
+
+    address: Annotated[str, _key("Socket that the daemon serves on.", values.socket_address)] = (
+        "unix:///run/orlop/orlop.sock"
+    )
+
+    @property
+    def socket_path(self) -> str:
+        """The path alone, without the scheme."""
+        return self.address.removeprefix("unix://")
+
+
+class MetricsConfig(Struct, frozen=True, kw_only=True):
+    """Metrics: ``[plugins."io.containerd.server.v1.metrics"]``."""
+
+    address: Annotated[
+        str,
+        _key(
+            'Loopback address (host:port) that serves metrics to Prometheus; "" is off.',
+            values.loopback_address,
+        ),
+    ] = ""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything that orlop reads from a document.
+
+    Attributes:
+        grpc: from the plugin table of that name, see ``SECTIONS``.
+        images: ditto.
+        metrics: ditto.
+        plugins: all plugin tables as they are in the document, for plugins of
+            third parties; nobody has checked them.
+    """
+
+    version: Annotated[
+        int,
+        Meta(ge=1, le=CURRENT_VERSION),
+        _key("Version of the document's format, counted as containerd does."),
+    ] = CURRENT_VERSION
+    root: Annotated[
+        str,
+        _key(
+            "Directory of all that must last: content, snapshots, metadata.", values.absolute_path
+        ),
+    ] = "/var/lib/orlop"
+    state: Annotated[
+        str,
+        _key("Directory of all that ends with the machine's run.", values.absolute_path),
+    ] = "/run/orlop"
+    disabled_plugins: Annotated[
+        tuple[Annotated[str, _value(values.plugin_name)], ...],
+        _key("Plugins that are not started, by full name."),
+    ] = ()
+    required_plugins: Annotated[
+        tuple[Annotated[str, _value(values.plugin_name)], ...],
+        _key("Plugins without which the daemon does not start, by full name."),
+    ] = ()
+    imports: Annotated[
+        tuple[str, ...],
+        _key(
+            "Further documents (paths or patterns, relative to this one) that are laid over it, "
+            "in order."
+        ),
+    ] = ()
+    grpc: GrpcConfig = GrpcConfig()
+    images: ImageConfig = ImageConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    plugins: Mapping[str, object] = {}

@@ -1,0 +1,201 @@
+"""Configurations as people and programs read them: default document, dump, reference.
+
+Pure. All three are made from the schema, so that a key is explained in one
+place. Secrets are left out of a dump.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
+
+import msgspec
+
+from orlop.config.decode import split_annotations
+from orlop.config.durations import Duration
+from orlop.config.keys import GRPC, IMAGES, METRICS, Key, show
+from orlop.config.schema import Config, GrpcConfig, ImageConfig, MetricsConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msgspec.structs import FieldInfo
+
+HIDDEN = "(hidden)"
+"""Stands in a dump where a secret would."""
+
+_SECRETS = frozenset({"password", "auth", "identitytoken", "token", "secret"})
+_SECTIONS: tuple[tuple[str, Key, type[msgspec.Struct]], ...] = (
+    ("grpc", GRPC, GrpcConfig),
+    ("metrics", METRICS, MetricsConfig),
+    ("images", IMAGES, ImageConfig),
+)
+_NOT_IN_DOCUMENTS = frozenset({"plugins", *(name for name, _, _ in _SECTIONS)})
+_USERINFO = re.compile(r"//[^/@\s]*@")
+_WIDTH = 92
+_HEADER = """\
+Configuration of orlop. Every key has its default here; a file needs only those that differ.
+The format and the names are containerd's. Keys marked "orlop:" are not known to containerd.
+"""
+
+
+def default_text() -> str:
+    """The default configuration with an explanation above each key; TOML that can be loaded."""
+    lines = [*_comment(_HEADER), ""]
+    for field in msgspec.structs.fields(Config):
+        if field.name not in _NOT_IN_DOCUMENTS:
+            lines += [
+                *_comment(_explanation(field)),
+                f"{field.name} = {_toml(_default(field))}",
+                "",
+            ]
+    for _, key, kind in _SECTIONS:
+        lines += _table(kind(), key)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def document(config: Config, around: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The whole document that a configuration amounts to, as plain values.
+
+    Secrets are replaced by ``HIDDEN``.
+
+    Args:
+        config: every key of it appears, defaults included.
+        around: a document (``Loaded.document``) whose other parts, such as the
+            runtime's, are to appear too.
+    """
+    whole = _plain_table(around or {})
+    values = _plain_table({name: getattr(config, name) for name in config.__struct_fields__})
+    parts = {name: values.pop(name) for name, _, _ in _SECTIONS}
+    values.pop("plugins")
+    plugins = whole.get("plugins")
+    plugins = plugins if isinstance(plugins, dict) else {}
+    for name, key, kind in _SECTIONS:
+        others = plugins.get(key[1])
+        kept = others if isinstance(others, dict) and kind is not ImageConfig else {}
+        plugins[key[1]] = kept | cast("dict[str, object]", parts[name])
+    return whole | values | {"plugins": plugins}
+
+
+def reference() -> str:
+    """All keys with type, default and explanation, as Markdown tables."""
+    parts = []
+    top = [field for field in msgspec.structs.fields(Config) if field.name not in _NOT_IN_DOCUMENTS]
+    parts.append("### Top of the document\n\n" + _markdown(_rows(top)))
+    for _, key, kind in _SECTIONS:
+        rows = _rows(msgspec.structs.fields(kind))
+        parts.append(f"### `[{show(key)}]`\n\n" + _markdown(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(value: msgspec.Struct, key: Key, mark: str = "") -> list[str]:
+    """A table with its subtables; ``mark`` before each line turns an example into a comment."""
+    lines = [f"{mark}[{show(key)}]"]
+    tables: list[str] = []
+    for field in msgspec.structs.fields(type(value)):
+        here = (*key, field.name)
+        item = getattr(value, field.name)
+        kind = split_annotations(field.type)[0]
+        about = [mark + line for line in _comment(_explanation(field))]
+        if isinstance(item, msgspec.Struct):
+            tables += [*about, *_table(item, here, mark)]
+        elif get_origin(kind) is Mapping:
+            tables += [*about, *_mapping(kind, item, here, mark)]
+        else:
+            lines += [*about, f"{mark}{field.name} = {_toml(item)}"]
+    return [*lines, "", *tables] if len(lines) > 1 else tables
+
+
+def _mapping(kind: object, items: Mapping[str, object], key: Key, mark: str) -> list[str]:
+    value_kind = split_annotations(get_args(kind)[1])[0]
+    if isinstance(value_kind, type) and issubclass(value_kind, msgspec.Struct):
+        return _table(value_kind(), (*key, "NAME"), "# ")
+    if items:
+        lines = [f"{show((name,))} = {_toml(value)}" for name, value in items.items()]
+        return [f"{mark}[{show(key)}]", *(mark + line for line in lines), ""]
+    example = "[]" if get_origin(value_kind) is tuple else '""'
+    return [f"# [{show(key)}]", f"# NAME = {example}", ""]
+
+
+def _rows(fields: tuple[FieldInfo, ...] | list[FieldInfo], above: str = "") -> Iterator[list[str]]:
+    for field in fields:
+        kind = split_annotations(field.type)[0]
+        name = above + field.name
+        inner = get_args(kind)[1] if get_origin(kind) is Mapping else kind
+        inner = split_annotations(inner)[0]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            names = f"{name}.NAME." if get_origin(kind) is Mapping else f"{name}."
+            yield from _rows(msgspec.structs.fields(inner), names)
+            continue
+        default = _default(field)
+        shown = _toml(default) if not isinstance(default, Mapping) else _inline(default)
+        yield [f"`{name}`", _type_name(kind), f"`{shown}`", _explanation(field)]
+
+
+def _markdown(rows: Iterator[list[str]]) -> str:
+    lines = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _type_name(kind: object) -> str:
+    if get_origin(kind) is Mapping:
+        return "table"
+    if get_origin(kind) is tuple:
+        return "array"
+    if get_origin(kind) is Literal:
+        return "string"
+    names = {bool: "boolean", int: "integer", str: "string", Duration: "duration"}
+    return names[kind] if isinstance(kind, type) else str(kind)
+
+
+def _explanation(field: FieldInfo) -> str:
+    metas = split_annotations(field.type)[1]
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def _default(field: FieldInfo) -> object:
+    if field.default is not msgspec.NODEFAULT:
+        return field.default
+    return field.default_factory()
+
+
+def _comment(text: str) -> list[str]:
+    return [
+        f"# {line}"
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(paragraph, _WIDTH, break_on_hyphens=False)
+    ]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Duration):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _inline(table: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{show((name,))} = {_toml(item)}" for name, item in table.items()) + "}"
+
+
+def _plain_table(table: Mapping[str, object]) -> dict[str, object]:
+    """A table without secrets, in names and in values."""
+    return {_USERINFO.sub("//", name): _plain(item, name) for name, item in table.items()}
+
+
+def _plain(value: object, name: str = "") -> object:
+    """Dictionaries, lists and scalars, without secrets; ``name`` is the key of ``value``."""
+    if isinstance(value, msgspec.Struct):
+        value = {field: getattr(value, field) for field in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {key: [HIDDEN] for key in value} if name == "headers" else _plain_table(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Duration):
+        return str(value)
+    return HIDDEN if name in _SECRETS and isinstance(value, str) and value else value

@@ -1,0 +1,242 @@
+"""Records of the ports as orlop.v1 messages, and back. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from orlop._proto import orlop_v1_pb2 as pb
+from orlop.model.digest import Digest
+from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
+from orlop.ports.observe import LayerProgress, PullProgress
+from orlop.ports.registry import Credentials
+from orlop.ports.service import CheckReport, FsUsage, GCReport, PullOptions
+
+if TYPE_CHECKING:
+    from orlop.ports.observe import LayerPhase, PullPhase
+
+
+def image_to(image: Image, *, pinned: bool) -> pb.Image:
+    """An image with all its names."""
+    record = image.record
+    return pb.Image(
+        record=pb.ImageRecord(
+            id=str(record.id),
+            manifest=str(record.manifest),
+            platform=record.platform,
+            snapshotter=record.snapshotter,
+            chain_id=record.chain_id,
+            user=record.user,
+            content_bytes=record.content_bytes,
+            unpacked_bytes=record.unpacked_bytes,
+            synced=record.synced,
+            created_at=record.created_at,
+        ),
+        names=map(_name_to, image.names),
+        pinned=pinned,
+    )
+
+
+def image_from(message: pb.Image) -> Image:
+    """What ``image_to`` was given."""
+    record = message.record
+    return Image(
+        record=ImageRecord(
+            id=Digest.parse(record.id),
+            manifest=Digest.parse(record.manifest),
+            platform=record.platform,
+            snapshotter=record.snapshotter,
+            chain_id=record.chain_id,
+            user=record.user,
+            content_bytes=record.content_bytes,
+            unpacked_bytes=record.unpacked_bytes,
+            synced=record.synced,
+            created_at=record.created_at,
+        ),
+        names=tuple(map(_name_from, message.names)),
+    )
+
+
+def options_to(options: PullOptions) -> pb.PullOptions:
+    """How to pull, with the credentials."""
+    message = pb.PullOptions(
+        platform=options.platform,
+        snapshotter=options.snapshotter,
+        runtime_handler=options.runtime_handler,
+        namespace=options.namespace,
+    )
+    if options.credentials is not None:
+        message.credentials.CopyFrom(_credentials_to(options.credentials))
+    return message
+
+
+def options_from(message: pb.PullOptions) -> PullOptions:
+    """What ``options_to`` was given."""
+    given = message.credentials
+    return PullOptions(
+        platform=message.platform,
+        snapshotter=message.snapshotter,
+        runtime_handler=message.runtime_handler,
+        namespace=message.namespace,
+        credentials=Credentials(
+            username=given.username,
+            password=given.password,
+            identity_token=given.identity_token,
+            registry_token=given.registry_token,
+            server_address=given.server_address,
+        )
+        if message.HasField("credentials")
+        else None,
+    )
+
+
+def progress_to(progress: PullProgress) -> pb.PullProgress:
+    """A picture of a pull."""
+    return pb.PullProgress(
+        reference=progress.reference,
+        platform=progress.platform,
+        phase=progress.phase,
+        elapsed=progress.elapsed,
+        layers=[
+            pb.LayerProgress(
+                digest=str(layer.digest),
+                size=layer.size,
+                phase=layer.phase,
+                downloaded=layer.downloaded,
+                unpacked=layer.unpacked,
+            )
+            for layer in progress.layers
+        ],
+        resolved=str(progress.resolved or ""),
+        error=progress.error,
+    )
+
+
+def progress_from(message: pb.PullProgress) -> PullProgress:
+    """What ``progress_to`` was given."""
+    return PullProgress(
+        reference=message.reference,
+        platform=message.platform,
+        phase=cast("PullPhase", message.phase),
+        elapsed=message.elapsed,
+        layers=tuple(
+            LayerProgress(
+                digest=Digest.parse(layer.digest),
+                size=layer.size,
+                phase=cast("LayerPhase", layer.phase),
+                downloaded=layer.downloaded,
+                unpacked=layer.unpacked,
+            )
+            for layer in message.layers
+        ),
+        resolved=Digest.parse(message.resolved) if message.resolved else None,
+        error=message.error,
+    )
+
+
+def filesystem_to(usage: FsUsage) -> pb.FilesystemUsage:
+    """Usage of one file system; the path as bytes, since it need not be UTF-8."""
+    return pb.FilesystemUsage(
+        mountpoint=path_to(usage.mountpoint),
+        timestamp=usage.timestamp,
+        bytes=usage.usage.bytes,
+        inodes=usage.usage.inodes,
+    )
+
+
+def filesystem_from(message: pb.FilesystemUsage) -> FsUsage:
+    """What ``filesystem_to`` was given."""
+    return FsUsage(
+        mountpoint=path_from(message.mountpoint),
+        timestamp=message.timestamp,
+        usage=Usage(bytes=message.bytes, inodes=message.inodes),
+    )
+
+
+def check_to(report: CheckReport) -> pb.CheckReport:
+    """What a check found for one image."""
+    return pb.CheckReport(
+        image_id=report.image_id,
+        names=report.names,
+        problems=report.problems,
+        repaired=report.repaired,
+    )
+
+
+def check_from(message: pb.CheckReport) -> CheckReport:
+    """What ``check_to`` was given."""
+    return CheckReport(
+        image_id=message.image_id,
+        names=tuple(message.names),
+        problems=tuple(message.problems),
+        repaired=message.repaired,
+    )
+
+
+def collection_to(report: GCReport) -> pb.CollectResponse:
+    """What a collection removed."""
+    return pb.CollectResponse(
+        images=report.images,
+        blobs=report.blobs,
+        snapshots=report.snapshots,
+        bytes=report.bytes,
+    )
+
+
+def collection_from(message: pb.CollectResponse) -> GCReport:
+    """What ``collection_to`` was given."""
+    return GCReport(
+        images=message.images,
+        blobs=message.blobs,
+        snapshots=message.snapshots,
+        bytes=message.bytes,
+    )
+
+
+def path_to(path: str) -> bytes:
+    """A path as the kernel has it."""
+    return path.encode(errors="surrogateescape")
+
+
+def path_from(path: bytes) -> str:
+    """A path as Python has it."""
+    return path.decode(errors="surrogateescape")
+
+
+def _name_to(name: ImageName) -> pb.ImageName:
+    return pb.ImageName(
+        name=name.name,
+        target=pb.Target(
+            media_type=name.target.media_type,
+            digest=str(name.target.digest),
+            size=name.target.size,
+        ),
+        image_id=str(name.image_id),
+        labels=name.labels,
+        created_at=name.created_at,
+        updated_at=name.updated_at,
+    )
+
+
+def _name_from(message: pb.ImageName) -> ImageName:
+    return ImageName(
+        name=message.name,
+        target=Target(
+            media_type=message.target.media_type,
+            digest=Digest.parse(message.target.digest),
+            size=message.target.size,
+        ),
+        image_id=Digest.parse(message.image_id),
+        labels=dict(message.labels),
+        created_at=message.created_at,
+        updated_at=message.updated_at,
+    )
+
+
+def _credentials_to(given: Credentials) -> pb.Credentials:
+    return pb.Credentials(
+        username=given.username,
+        password=given.password,
+        identity_token=given.identity_token,
+        registry_token=given.registry_token,
+        server_address=given.server_address,
+    )

@@ -1,0 +1,5 @@
+"""Garbage collection: what nothing refers to any more is removed.
+
+``refs`` reads references out of labels, ``mark`` decides what is garbage (both
+pure), ``collect`` does it.
+"""

@@ -1,0 +1,1 @@
+"""The image service: what orlop does, as its doors call it. Knows ports only."""

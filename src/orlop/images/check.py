@@ -1,0 +1,99 @@
+"""Checking images: is all of it here, and is it what its names say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orlop.errors import NotFound, OrlopError, StoreIO
+from orlop.model import manifest as manifests
+from orlop.model.limits import DEFAULTS
+from orlop.ports.service import CheckReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orlop.model.digest import Digest
+    from orlop.ports.content import Provider
+    from orlop.ports.metadata import Image, Metadata
+    from orlop.ports.snapshots import Snapshotter
+
+
+class ImageCheck:
+    """Verifies images one at a time; nothing is changed.
+
+    Args:
+        tree_exists: True when the directory of a snapshot's tree is there.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Provider,
+        metadata: Metadata,
+        snapshotters: Mapping[str, Snapshotter],
+        tree_exists: Callable[[str], bool],
+    ) -> None:
+        self._store = store
+        self._metadata = metadata
+        self._snapshotters = snapshotters
+        self._tree_exists = tree_exists
+
+    async def check(self, namespace: str, image: Image) -> CheckReport:
+        """Read and hash every blob of ``image``, and look at every snapshot.
+
+        Raises:
+            StoreIO: the disk cannot be read; that is no finding about an image.
+        """
+        problems = [
+            *await self._check_blobs(image),
+            *await self._check_snapshots(namespace, image),
+        ]
+        return CheckReport(
+            image_id=str(image.record.id),
+            names=tuple(name.name for name in image.names),
+            problems=tuple(problems),
+        )
+
+    async def _check_blobs(self, image: Image) -> list[str]:
+        problem = await self._problem(image.record.manifest)
+        if problem:
+            return [problem]
+        raw = await asyncio.to_thread(
+            self._store.read, image.record.manifest, DEFAULTS.manifest_bytes
+        )
+        manifest = manifests.parse(raw, media_type="", algorithm=image.record.manifest.algorithm)
+        problems = []
+        if isinstance(manifest, manifests.Index):
+            return [f"manifest {image.record.manifest}: is an index"]
+        for digest in dict.fromkeys(
+            [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        ):
+            problem = await self._problem(digest)
+            if problem:
+                problems.append(problem)
+        return problems
+
+    async def _problem(self, digest: Digest) -> str:
+        try:
+            await asyncio.to_thread(self._store.verify, digest)
+        except StoreIO:
+            raise
+        except OrlopError as error:
+            return error.message
+        return ""
+
+    async def _check_snapshots(self, namespace: str, image: Image) -> list[str]:
+        record = image.record
+        if not record.chain_id:
+            return []
+        snapshotter = self._snapshotters.get(record.snapshotter)
+        if snapshotter is None:
+            return [f"snapshotter {record.snapshotter} is not loaded"]
+        try:
+            chain = await self._metadata.chain(namespace, record.snapshotter, record.chain_id)
+        except NotFound as error:
+            return [error.message]
+        trees = [snapshotter.staging.tree(snapshot.directory) for snapshot in chain]
+        missing = [tree for tree in trees if not await asyncio.to_thread(self._tree_exists, tree)]
+        return [f"snapshot directory {tree} is missing" for tree in missing]

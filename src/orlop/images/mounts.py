@@ -1,0 +1,105 @@
+"""Images mounted for somebody: a snapshot each, that lives as long as the mount.
+
+A read-only mount is a view of the image's chain, a writable one an active
+snapshot that is dropped with the mount. Both carry a label that keeps them, and
+so the chain below them, from being collected, and says where they are mounted:
+what was left by a crash or a reboot is found by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from orlop.model import labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orlop.ports.metadata import Image, SnapshotRecord
+    from orlop.ports.mounting import Mounter
+    from orlop.ports.snapshots import Snapshotter
+
+_TARGET: Final = "orlop/mount.target"
+
+
+class ImageMounts:
+    """Mounts images on directories.
+
+    Args:
+        snapshotters: by name.
+        mounter: the kernel's mounts.
+    """
+
+    def __init__(self, snapshotters: Mapping[str, Snapshotter], mounter: Mounter) -> None:
+        self._snapshotters = snapshotters
+        self._mounter = mounter
+
+    async def mount(self, namespace: str, image: Image, target: str, *, writable: bool) -> None:
+        """See ``ImageService.mount``."""
+        target = _absolute(target)
+        snapshotter = self._snapshotter(image.record.snapshotter)
+        if not image.record.chain_id:
+            raise FailedPrecondition(f"image {image.record.id} has no layers to mount")
+        own = {labels.GC_ROOT: "mounted", _TARGET: target}
+        start = snapshotter.prepare if writable else snapshotter.view
+        try:
+            mounts = await start(namespace, _key(target), image.record.chain_id, own)
+        except AlreadyExists:
+            if await asyncio.to_thread(self._mounter.is_mounted, target):
+                raise AlreadyExists(
+                    f"an image is mounted on {target} already", hint=f"orlop unmount {target}"
+                ) from None
+            await snapshotter.remove(namespace, _key(target))
+            mounts = await start(namespace, _key(target), image.record.chain_id, own)
+        try:
+            await asyncio.to_thread(self._mounter.mount, mounts, target)
+        except BaseException:
+            await snapshotter.remove(namespace, _key(target))
+            raise
+
+    async def unmount(self, namespace: str, target: str) -> None:
+        """See ``ImageService.unmount``."""
+        target = _absolute(target)
+        for snapshotter in self._snapshotters.values():
+            try:
+                await snapshotter.stat(namespace, _key(target))
+            except NotFound:
+                continue
+            if await asyncio.to_thread(self._mounter.is_mounted, target):
+                await asyncio.to_thread(self._mounter.unmount, target)
+            await snapshotter.remove(namespace, _key(target))
+            return
+        raise NotFound(f"orlop has mounted no image on {target}")
+
+    async def forget_lost(self, namespace: str) -> None:
+        """At start: drop the snapshots of mounts that are gone."""
+        for snapshotter in self._snapshotters.values():
+            for record in await snapshotter.walk(namespace):
+                if await asyncio.to_thread(self._is_lost, record):
+                    await snapshotter.remove(namespace, record.key)
+
+    def _is_lost(self, record: SnapshotRecord) -> bool:
+        target = record.labels.get(_TARGET)
+        return target is not None and not self._mounter.is_mounted(target)
+
+    def _snapshotter(self, name: str) -> Snapshotter:
+        found = self._snapshotters.get(name)
+        if found is None:
+            raise FailedPrecondition(
+                f"the image is unpacked in snapshotter {name}, which is not loaded"
+            )
+        return found
+
+
+def _absolute(target: str) -> str:
+    if not posixpath.isabs(target):
+        raise InvalidArgument(f"mount target {target!r} is no absolute path")
+    return posixpath.normpath(target)
+
+
+def _key(target: str) -> str:
+    return f"mount-{sha256(target.encode('utf-8', 'surrogateescape')).hexdigest()}"

@@ -1,0 +1,41 @@
+"""What the image service can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orlop.model.platform import Platform
+
+NAMESPACE = "k8s.io"
+"""Where kubelet's images are; containerd's CRI plugin uses the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a runtime handler needs; empty fields mean the service's own."""
+
+    platform: str = ""
+    snapshotter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Defaults and policy of the image service.
+
+    Attributes:
+        platform: of this machine, unless a pull says otherwise.
+        snapshotter: that images are unpacked into.
+        namespace: that calls without one work in.
+        pinned: references that kubelet must not collect, as users write them.
+        runtimes: by name of the CRI runtime handler.
+    """
+
+    platform: Platform
+    snapshotter: str = "overlayfs"
+    namespace: str = NAMESPACE
+    pinned: tuple[str, ...] = ()
+    runtimes: Mapping[str, Runtime] = field(default_factory=dict)

@@ -1,0 +1,60 @@
+"""Processes: the system calls that tie one's life to another's.
+
+Sources: prctl(2), close_range(2), pidfd_send_signal(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_LAST_DESCRIPTOR: Final = 0xFFFFFFFF
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that made it ends.
+
+    Raises:
+        OSError: the kernel refused, or the parent is gone already.
+    """
+    parent = os.getppid()
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Keep other processes of the same user, and core dumps, away from our memory."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process except ``kept`` and standard error."""
+    low = 0
+    for fd in sorted({2, *kept}):
+        if fd > low:
+            _close_range(low, fd - 1)
+        low = fd + 1
+    _close_range(low, _LAST_DESCRIPTOR)
+
+
+def _close_range(first: int, last: int) -> None:
+    _check(
+        _libc.close_range(ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_int(0)),
+        "close_range",
+    )
+
+
+def _check(result: int, call: str) -> None:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{call}: {os.strerror(code)}")

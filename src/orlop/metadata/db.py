@@ -1,0 +1,234 @@
+"""The database: two connections, a thread for each, and SQLite's errors in our words.
+
+Writes run one after another on the writer's thread, each in a transaction that
+is durable (WAL, ``synchronous=FULL``) when the call returns. Reads run on
+another thread and see the last committed state, so that a list need not wait
+for a barrier of the disk. Nothing here knows a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import apsw
+
+from orlop.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    OrlopError,
+    PermissionDenied,
+    StoreCorrupt,
+    StoreFull,
+    StoreIO,
+    Unavailable,
+)
+from orlop.linux import files, root
+from orlop.metadata.migrations import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+_PRAGMAS: Final[tuple[tuple[str, str | int, str | int], ...]] = (
+    # name, value to set, value that must be read back
+    ("journal_mode", "WAL", "wal"),
+    ("synchronous", "FULL", 2),
+    ("foreign_keys", "ON", 1),
+    ("cell_size_check", "ON", 1),
+    ("trusted_schema", "OFF", 0),
+    ("mmap_size", 0, 0),
+    ("cache_size", -16384, -16384),
+)
+"""What each connection is told. A setting that does not hold is refused, because
+durability rests on the first two."""
+
+_BUSY_MILLISECONDS: Final = 5000
+"""Patience with somebody else's lock: only a backup tool could hold one, and briefly."""
+
+_ERRORS: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[OrlopError], str], ...]] = (
+    ((apsw.FullError,), StoreFull, "free space or inodes, or run `orlop gc`"),
+    ((apsw.CorruptError, apsw.NotADBError), StoreCorrupt, "restore or remove the database"),
+    ((apsw.BusyError, apsw.LockedError, apsw.NoMemError), Unavailable, ""),
+    ((apsw.IOError, apsw.ReadOnlyError), StoreIO, "look for disk errors in dmesg"),
+    ((apsw.CantOpenError, apsw.PermissionsError), PermissionDenied, ""),
+    ((apsw.TooBigError,), InvalidArgument, ""),
+)
+
+
+def as_store_error(error: apsw.Error) -> OrlopError:
+    """The orlop error that says what an error of SQLite means."""
+    message = f"{error}: metadata database"
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+        # SQLite calls it an I/O error when there is no space for the WAL's index.
+        return StoreFull(message, hint="free space or inodes, or run `orlop gc`")
+    for kinds, kind, hint in _ERRORS:
+        if isinstance(error, kinds):
+            return kind(message, hint=hint)
+    return Internal(message)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise as_store_error(error) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        # Text with lone surrogates, or an integer beyond 64 bits, cannot be bound.
+        raise InvalidArgument(f"{error}: metadata database") from error
+
+
+class Database:
+    """Two connections to one file; made by ``open``, ended by ``close``.
+
+    Functions passed to ``write`` and ``read`` get a connection on its own thread.
+    They must not keep it, and must not end the transaction they run in.
+    """
+
+    __slots__ = ("_failure", "_path", "_read", "_reader", "_write", "_writer")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="metadata-reader")
+        self._write: apsw.Connection | None = None
+        self._read: apsw.Connection | None = None
+        self._failure: StoreIO | None = None
+
+    @classmethod
+    async def open(cls, path: str) -> Database:
+        """Open the database, or make it, and bring its schema up to date.
+
+        Its directory is made, with mode 0700, if it is not there. After an
+        unclean end SQLite's own consistency check runs first.
+
+        Raises:
+            StoreCorrupt: it is no database, or damaged.
+            FailedPrecondition: a newer orlop wrote it.
+            StoreFull, StoreIO, PermissionDenied: as they say.
+        """
+        database = cls(path)
+        try:
+            await asyncio.shield(database._run(database._writer, database._connect))
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def write(self, change: Callable[[apsw.Connection], T]) -> T:
+        """Run ``change`` in a transaction; durable when this returns.
+
+        A caller that is cancelled meanwhile does not learn whether the
+        transaction was committed; it is either done or not begun.
+
+        Raises:
+            StoreIO: the disk failed, now or before: only a restart helps.
+            StoreFull: no space; nothing has changed.
+            OrlopError: whatever ``change`` raises; nothing has changed.
+        """
+        return await self._run(self._writer, lambda: self._transact(change))
+
+    async def read(self, query: Callable[[apsw.Connection], T]) -> T:
+        """Run ``query`` on one consistent state of the database."""
+        return await self._run(self._reader, lambda: self._query(query))
+
+    async def close(self) -> None:
+        """Finish what is queued, checkpoint, and close; a second call does nothing."""
+        await asyncio.shield(asyncio.to_thread(self._close))
+
+    # --- on the threads -------------------------------------------------------------------
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(executor, work)
+        except RuntimeError as error:
+            raise FailedPrecondition("the metadata database is closed") from error
+        return await future
+
+    def _connect(self) -> None:
+        directory = os.path.dirname(os.path.abspath(self._path))
+        os.close(root.open_root(directory))
+        with _translated(), files.translated(f"open {self._path}"):
+            new = not os.path.exists(self._path)
+            unclean = _size(f"{self._path}-wal") > 0
+            self._write = _connection(self._path, f"{self._path}: writer")
+            if unclean:
+                _check(self._write, self._path)
+            migrate(self._write)
+            if new:
+                files.fsync_dir(directory)
+            self._read = _connection(self._path, f"{self._path}: reader")
+            self._read.pragma("query_only", True)
+
+    def _transact(self, change: Callable[[apsw.Connection], T]) -> T:
+        if self._failure is not None:
+            raise StoreIO(f"the disk failed before: {self._failure}", hint=self._failure.hint)
+        assert self._write is not None
+        try:
+            with _translated():
+                self._write.execute("BEGIN IMMEDIATE")
+                try:
+                    result = change(self._write)
+                    self._write.execute("COMMIT")
+                except BaseException:
+                    if self._write.in_transaction:
+                        self._write.execute("ROLLBACK")
+                    raise
+                return result
+        except StoreIO as error:
+            self._failure = error
+            raise
+
+    def _query(self, query: Callable[[apsw.Connection], T]) -> T:
+        assert self._read is not None
+        with _translated():
+            self._read.execute("BEGIN")
+            try:
+                return query(self._read)
+            finally:
+                if self._read.in_transaction:
+                    self._read.execute("ROLLBACK")
+
+    def _close(self) -> None:
+        self._reader.shutdown()
+        self._writer.shutdown()
+        # The last one to close checkpoints, which needs the right to write.
+        with _translated():
+            for connection in (self._read, self._write):
+                if connection is not None:
+                    connection.close()
+        self._read = self._write = None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _connection(path: str, name: str) -> apsw.Connection:
+    connection = apsw.Connection(path)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    for pragma, value, expected in _PRAGMAS:
+        connection.pragma(pragma, value)
+        found = connection.pragma(pragma)
+        if found != expected:
+            connection.close()
+            raise FailedPrecondition(
+                f"SQLite has {pragma}={found} instead of {expected} ({name})",
+                hint="put the root directory on a local file system",
+            )
+    return connection
+
+
+def _check(connection: apsw.Connection, path: str) -> None:
+    problem = connection.pragma("quick_check(1)")
+    if problem != "ok":
+        raise StoreCorrupt(f"{problem}: {path}", hint="restore or remove the database")

@@ -1,0 +1,279 @@
+"""The way into the metadata: every promise of ``orlop.ports.metadata``, one transaction each.
+
+Holds no statement; its only state is the revision that an inventory was taken at,
+and the lists of images that were asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from orlop.errors import FailedPrecondition, Unavailable
+from orlop.metadata import collect, content, images, leases, publish, snapshots
+from orlop.metadata.db import Database
+from orlop.metadata.listing import Listing
+from orlop.ports.metadata import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    import apsw
+
+    from orlop.model.digest import Digest
+    from orlop.ports.clock import Clock
+    from orlop.ports.metadata import (
+        BlobRecord,
+        Garbage,
+        Image,
+        ImageName,
+        Inventory,
+        Lease,
+        Publication,
+        Resource,
+        SnapshotRecord,
+        Swept,
+    )
+
+T = TypeVar("T")
+
+
+class MetadataStore:
+    """Implements ``orlop.ports.metadata.Metadata`` with SQLite.
+
+    Use ``open``; the database ends with its ``async with``. Any number of
+    coroutines of one event loop may call it at once. Records without times get
+    the clock's.
+
+    Args:
+        database: open; stays the caller's.
+        clock: for times of records.
+    """
+
+    __slots__ = ("_clock", "_database", "_inventoried", "_listings")
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._inventoried: dict[str, int] = {}
+        self._listings: dict[str, Listing] = {}  # the reader's thread's
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: str, clock: Clock) -> AsyncIterator[Self]:
+        """Open the database in the file ``path``, made if it is not there.
+
+        Raises:
+            StoreCorrupt: it is damaged, or no database.
+            FailedPrecondition: a newer orlop wrote it.
+            StoreFull, StoreIO, PermissionDenied: as they say.
+        """
+        database = await Database.open(path)
+        try:
+            yield cls(database, clock)
+        finally:
+            await database.close()
+
+    async def _change(self, namespace: str, change: Callable[[apsw.Connection], T]) -> T:
+        def counted(connection: apsw.Connection) -> T:
+            collect.count_change(connection, namespace)
+            return change(connection)
+
+        return await self._database.write(counted)
+
+    # --- images ---------------------------------------------------------------------------
+
+    async def publish(self, namespace: str, publication: Publication) -> None:
+        """Make all of a pull visible at once. Raises NotFound, InvalidArgument."""
+        now = self._clock.now()
+        await self._change(
+            namespace, lambda db: publish.publish(db, namespace, publication, now=now)
+        )
+
+    async def image_by_name(self, namespace: str, name: str) -> Image | None:
+        """The image that exactly this name points at."""
+        return await self._database.read(lambda db: images.by_name(db, namespace, name))
+
+    async def image_by_id(self, namespace: str, id_: Digest) -> Image | None:
+        """The image of this id, if it has a name."""
+        return await self._database.read(lambda db: images.by_id(db, namespace, id_))
+
+    async def images_by_id_prefix(self, namespace: str, prefix: str, limit: int) -> list[Image]:
+        """Images whose id's hex starts with ``prefix``, at most ``limit``."""
+        return await self._database.read(
+            lambda db: images.by_prefix(db, namespace, prefix, limit=limit)
+        )
+
+    async def images(self, namespace: str) -> list[Image]:
+        """Every image that has a name, by id."""
+
+        def query(connection: apsw.Connection) -> list[Image]:
+            listing = self._listings.setdefault(namespace, Listing())
+            return listing.read(connection, namespace)
+
+        return await self._database.read(query)
+
+    async def put_name(self, namespace: str, name: ImageName) -> None:
+        """Create or move one name. Raises NotFound."""
+        now = self._clock.now()
+        await self._change(namespace, lambda db: images.put_name(db, namespace, name, now=now))
+
+    async def remove_name(self, namespace: str, name: str) -> bool:
+        """Remove one name, and the record with its last name."""
+        return await self._change(namespace, lambda db: images.remove_name(db, namespace, name))
+
+    async def remove_image(self, namespace: str, id_: Digest) -> bool:
+        """Remove a record (all snapshotters) and all its names."""
+        return await self._change(namespace, lambda db: images.remove(db, namespace, id_))
+
+    # --- blobs ----------------------------------------------------------------------------
+
+    async def blob(self, namespace: str, digest: Digest) -> BlobRecord | None:
+        """One blob's record."""
+        return await self._database.read(lambda db: content.blob(db, namespace, digest))
+
+    async def blobs(self, namespace: str) -> list[BlobRecord]:
+        """All of a namespace's blobs, by digest."""
+        return await self._database.read(lambda db: content.blobs(db, namespace))
+
+    async def present_blobs(self, namespace: str, digests: Sequence[Digest]) -> set[Digest]:
+        """Which of these have a record."""
+        return await self._database.read(lambda db: content.present(db, namespace, digests))
+
+    async def put_blob(self, namespace: str, record: BlobRecord) -> None:
+        """Create a record, or merge labels into it. Raises InvalidArgument."""
+        now = self._clock.now()
+        await self._change(namespace, lambda db: content.put(db, namespace, record, now=now))
+
+    async def remove_blob(self, namespace: str, digest: Digest) -> bool:
+        """Remove a record; True when no namespace has one any more."""
+        return await self._change(namespace, lambda db: content.remove(db, namespace, digest))
+
+    # --- snapshots ------------------------------------------------------------------------
+
+    async def snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord | None:
+        """One snapshot."""
+        return await self._database.read(
+            lambda db: snapshots.snapshot(db, namespace, snapshotter, key)
+        )
+
+    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
+        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+        return await self._database.read(lambda db: snapshots.snapshots(db, namespace, snapshotter))
+
+    async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
+        """The snapshot and its parents, topmost first. Raises NotFound."""
+        return await self._database.read(
+            lambda db: snapshots.chain(db, namespace, snapshotter, key)
+        )
+
+    async def add_snapshot(self, namespace: str, record: SnapshotRecord) -> None:
+        """Insert it. Raises AlreadyExists, NotFound."""
+        now = self._clock.now()
+        await self._change(namespace, lambda db: snapshots.add(db, namespace, record, now=now))
+
+    async def commit_snapshot(
+        self, namespace: str, snapshotter: str, key: str, committed: SnapshotRecord
+    ) -> None:
+        """Replace an active snapshot by the committed one. Raises AlreadyExists, NotFound."""
+        now = self._clock.now()
+        await self._change(
+            namespace,
+            lambda db: snapshots.commit(db, namespace, snapshotter, key, committed, now=now),
+        )
+
+    async def label_snapshot(
+        self, namespace: str, snapshotter: str, key: str, labels: Mapping[str, str]
+    ) -> SnapshotRecord:
+        """Replace its labels. Raises NotFound."""
+        now = self._clock.now()
+        return await self._change(
+            namespace,
+            lambda db: snapshots.label(db, namespace, snapshotter, key, labels, now=now),
+        )
+
+    async def remove_snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord:
+        """Remove it and return what it was. Raises NotFound, SnapshotInUse."""
+        return await self._change(
+            namespace, lambda db: snapshots.remove(db, namespace, snapshotter, key)
+        )
+
+    async def directories(self, snapshotter: str) -> set[int]:
+        """Every directory number that any namespace uses."""
+        return await self._database.read(lambda db: snapshots.directories(db, snapshotter))
+
+    # --- leases ---------------------------------------------------------------------------
+
+    async def create_lease(self, namespace: str, lease: Lease) -> Lease:
+        """Insert it; returns it with its time of creation. Raises AlreadyExists."""
+        now = self._clock.now()
+        return await self._change(
+            namespace, lambda db: leases.create(db, namespace, lease, now=now)
+        )
+
+    async def delete_lease(self, namespace: str, id_: str) -> None:
+        """Remove a lease and its list. Raises NotFound."""
+        await self._change(namespace, lambda db: leases.delete(db, namespace, id_))
+
+    async def leases(self, namespace: str) -> list[Lease]:
+        """All of a namespace's leases, by id, the expired ones too."""
+        return await self._database.read(lambda db: leases.leases(db, namespace))
+
+    async def add_resource(self, namespace: str, lease: str, resource: Resource) -> None:
+        """Put something on a lease's list. Raises NotFound."""
+        await self._change(
+            namespace, lambda db: leases.add_resource(db, namespace, lease, resource)
+        )
+
+    async def resources(self, namespace: str, lease: str) -> list[Resource]:
+        """What a lease keeps, by kind and id. Raises NotFound."""
+        return await self._database.read(lambda db: leases.resources(db, namespace, lease))
+
+    # --- garbage --------------------------------------------------------------------------
+
+    async def namespaces(self) -> list[str]:
+        """Every namespace that has anything in it, sorted."""
+        return await self._database.read(collect.namespaces)
+
+    async def inventory(self, namespace: str) -> Inventory:
+        """One consistent read; the latest one is what ``sweep`` goes by."""
+
+        def query(connection: apsw.Connection) -> tuple[int, Inventory]:
+            return (
+                collect.revision(connection, namespace),
+                collect.inventory(connection, namespace),
+            )
+
+        self._inventoried[namespace], inventory = await self._database.read(query)
+        return inventory
+
+    async def sweep(self, namespace: str, garbage: Garbage) -> Swept:
+        """Remove these rows in one transaction and say what may be deleted from disk.
+
+        Raises:
+            Unavailable: the namespace has changed since the inventory, so that the
+                garbage may be in use again: take another one.
+            FailedPrecondition: there was no inventory.
+            SnapshotInUse: a snapshot's child is not garbage.
+        """
+        expected = self._inventoried.pop(namespace, None)
+        if expected is None:
+            raise FailedPrecondition(f"no inventory of namespace {namespace} was taken")
+
+        def swept(connection: apsw.Connection) -> Swept:
+            # One more than expected: this transaction has counted itself.
+            if collect.revision(connection, namespace) != expected + 1:
+                raise Unavailable(f"namespace {namespace} has changed since its inventory")
+            return collect.sweep(connection, namespace, garbage)
+
+        return await self._change(namespace, swept)
+
+    async def usage(self) -> Usage:
+        """Blobs and snapshots of all namespaces, each file once."""
+
+        def total(connection: apsw.Connection) -> Usage:
+            row = connection.execute("SELECT bytes, inodes FROM total").fetchone()
+            assert row is not None
+            return Usage(bytes=int(str(row[0])), inodes=int(str(row[1])))
+
+        return await self._database.read(total)

@@ -1,0 +1,118 @@
+"""Labels: keys that orlop gives to blobs, images, snapshots and leases.
+
+They are containerd's, so that records can be exchanged and its habits hold
+(docs/garbage-collection.md, pkg/labels and pkg/snapshotters of containerd).
+An image's own labels and annotations never become labels of the store: they
+come from strangers, and some of these keys command the garbage collector.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidArgument
+from orlop.model.limits import DEFAULTS, Limits
+from orlop.model.quote import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What the garbage collector obeys.
+
+GC_ROOT: Final = "containerd.io/gc.root"
+"""On a blob or snapshot: keep it, and all that it refers to. The value is a time, for people."""
+
+GC_EXPIRE: Final = "containerd.io/gc.expire"
+"""On a lease or an image: RFC 3339 time from which it keeps nothing any more."""
+
+GC_FLAT: Final = "containerd.io/gc.flat"
+"""On a lease: keep the listed resources only, not what they refer to."""
+
+GC_REF_CONTENT: Final = "containerd.io/gc.ref.content"
+"""Refers to the blob in the value; also with ``.`` or ``/`` and any suffix."""
+
+GC_REF_SNAPSHOT: Final = "containerd.io/gc.ref.snapshot."
+"""Before the name of a snapshotter: refers to the snapshot in the value."""
+
+GC_REF_CONFIG: Final = f"{GC_REF_CONTENT}.config"
+"""On a manifest: its config."""
+
+# What blobs are.
+
+UNCOMPRESSED: Final = "containerd.io/uncompressed"
+"""On a layer: its diffID."""
+
+DISTRIBUTION_SOURCE: Final = "containerd.io/distribution.source."
+"""Before a registry: repositories there that have the blob, separated by commas."""
+
+# What snapshots are.
+
+SNAPSHOT_REF: Final = "containerd.io/snapshot.ref"
+"""On a snapshot in the making: the chain id that it will be committed as."""
+
+SNAPSHOT_IMAGE_REF: Final = "containerd.io/snapshot/cri.image-ref"
+"""Told to a snapshotter: the reference that is being pulled."""
+
+SNAPSHOT_MANIFEST_DIGEST: Final = "containerd.io/snapshot/cri.manifest-digest"
+"""Told to a snapshotter: the manifest that is being pulled."""
+
+SNAPSHOT_LAYER_DIGEST: Final = "containerd.io/snapshot/cri.layer-digest"
+"""Told to a snapshotter: the layer that the snapshot is made from."""
+
+SNAPSHOT_IMAGE_LAYERS: Final = "containerd.io/snapshot/cri.image-layers"
+"""Told to a snapshotter: that layer and those above it, separated by commas."""
+
+# What images are to CRI.
+
+CRI_IMAGE: Final = "io.cri-containerd.image"
+"""On an image name: CRI shows it."""
+
+CRI_IMAGE_MANAGED: Final = "managed"
+"""The value of ``CRI_IMAGE``."""
+
+CRI_PINNED: Final = "io.cri-containerd.pinned"
+"""On an image name: kubelet must not remove it."""
+
+CRI_PINNED_VALUE: Final = "pinned"
+"""The value of ``CRI_PINNED``."""
+
+
+def gc_ref_layer(position: int) -> str:
+    """Key by which a manifest refers to its layer at ``position``, lowest 0."""
+    return f"{GC_REF_CONTENT}.l.{position}"
+
+
+def gc_ref_manifest(position: int) -> str:
+    """Key by which an index refers to its manifest at ``position``, first 0."""
+    return f"{GC_REF_CONTENT}.m.{position}"
+
+
+def gc_ref_snapshot(snapshotter: str) -> str:
+    """Key by which a config refers to its topmost snapshot in ``snapshotter``."""
+    return GC_REF_SNAPSHOT + snapshotter
+
+
+def distribution_source(domain: str) -> str:
+    """Key under which a blob remembers repositories of the registry ``domain``."""
+    return DISTRIBUTION_SOURCE + domain
+
+
+def validate(labels: Mapping[str, str], limits: Limits = DEFAULTS) -> None:
+    """Refuse labels that containerd would refuse.
+
+    Raises:
+        InvalidArgument: a key is empty, a key and its value are too long together, or
+            one of them cannot be encoded.
+    """
+    for key, value in labels.items():
+        if not key:
+            raise InvalidArgument("a label has an empty key")
+        try:
+            size = len(key.encode()) + len(value.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"label {quote(key)} is not valid Unicode") from error
+        if size > limits.label_bytes:
+            raise InvalidArgument(
+                f"label {quote(key)} has {size} bytes with its value,"
+                f" more than {limits.label_bytes}"
+            )

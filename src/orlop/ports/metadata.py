@@ -1,0 +1,342 @@
+"""Metadata: which images, blobs, snapshots and leases exist, and what they are called.
+
+One database, one writer. Every method is a coroutine that runs one transaction
+on the writer's thread; when it returns, the transaction is durable. All names
+live in a *namespace* (``k8s.io`` unless somebody asks for another); blobs on
+disk are shared between namespaces, their records are not.
+
+Words:
+
+* An *image name* (``docker.io/library/busybox:latest``, the same with
+  ``@sha256:…``, or an image id ``sha256:…``) points at a target descriptor.
+* An *image record* is an image that is complete here: config, layers, and an
+  unpacked chain in one snapshotter. Its id is the digest of its config. Names
+  point at image records through ``ImageName.image_id``.
+* *Complete* is the only state: ``Publisher.publish`` writes blobs, snapshots,
+  record and names in one transaction, after their bytes are durable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orlop.model.digest import Digest
+
+SnapshotKind = Literal["active", "view", "committed"]
+ResourceKind = Literal["content", "snapshots", "ingests", "images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an image name points at: the descriptor of an index or a manifest."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """One name of an image."""
+
+    name: str
+    target: Target
+    image_id: Digest
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: int = 0
+    updated_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image that is complete in this store.
+
+    Attributes:
+        id: digest of the image config; what CRI calls the image id.
+        manifest: digest of the manifest of this platform.
+        platform: normalised, ``os/architecture[/variant]``.
+        snapshotter: where the chain is unpacked.
+        chain_id: name of the topmost snapshot; "" for an image without layers.
+        user: ``config.User``, unparsed.
+        content_bytes: length of manifest, config and layers, each digest once.
+        unpacked_bytes: disk bytes of the chain's snapshots.
+        synced: False when it was pulled without the barrier.
+    """
+
+    id: Digest
+    manifest: Digest
+    platform: str
+    snapshotter: str
+    chain_id: str
+    user: str
+    content_bytes: int
+    unpacked_bytes: int
+    synced: bool
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image record with all of its names, sorted by name."""
+
+    record: ImageRecord
+    names: tuple[ImageName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """A blob as one namespace sees it."""
+
+    digest: Digest
+    size: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: int = 0
+    updated_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """A snapshot as one namespace and snapshotter see it.
+
+    ``directory`` is the number under ``snapshots/``; ``parent`` a committed
+    snapshot's key or "". Usage counts the snapshot's own files only, not its
+    parents'; it is 0 for active snapshots and views until they are committed.
+    """
+
+    snapshotter: str
+    key: str
+    directory: int
+    kind: SnapshotKind
+    parent: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    inodes: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Keeps what it lists from being collected. ``expires_at`` 0 means never."""
+
+    id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: int = 0
+    expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that a lease keeps: kind and id (``snapshots`` ids are ``SNAPSHOTTER/KEY``)."""
+
+    kind: ResourceKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the store occupies, from what was counted while writing."""
+
+    bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """All that one pull makes visible at once.
+
+    Blobs and snapshots that have a record already keep it (labels are merged);
+    names move to the new target.
+    """
+
+    blobs: Sequence[BlobRecord]
+    snapshots: Sequence[SnapshotRecord]
+    record: ImageRecord
+    names: Sequence[ImageName]
+
+
+class Publisher(Protocol):
+    """The one door through which images become visible."""
+
+    async def publish(self, namespace: str, publication: Publication) -> None:
+        """Write it all in one transaction; durable when this returns.
+
+        Raises:
+            NotFound: a snapshot's parent, or a blob that the record needs, has no record.
+        """
+
+
+class ImageRecords(Protocol):
+    """Images and their names."""
+
+    async def image_by_name(self, namespace: str, name: str) -> Image | None:
+        """The image that exactly this name points at."""
+
+    async def image_by_id(self, namespace: str, id_: Digest) -> Image | None:
+        """The image of this id; of several snapshotters, the newest."""
+
+    async def images_by_id_prefix(self, namespace: str, prefix: str, limit: int) -> list[Image]:
+        """Images whose id's hex starts with ``prefix`` (lower case hex, not empty), ≤ ``limit``."""
+
+    async def images(self, namespace: str) -> list[Image]:
+        """Every image that has at least one name, sorted by id."""
+
+    async def put_name(self, namespace: str, name: ImageName) -> None:
+        """Create or move one name.
+
+        Raises:
+            NotFound: its image id has no record.
+        """
+
+    async def remove_name(self, namespace: str, name: str) -> bool:
+        """Remove one name; the record goes with its last name. False if there was none."""
+
+    async def remove_image(self, namespace: str, id_: Digest) -> bool:
+        """Remove a record (all snapshotters) and all its names in one transaction."""
+
+
+class BlobRecords(Protocol):
+    """Blobs as namespaces see them."""
+
+    async def blob(self, namespace: str, digest: Digest) -> BlobRecord | None:
+        """One blob's record."""
+
+    async def blobs(self, namespace: str) -> list[BlobRecord]:
+        """All of a namespace's blobs, by digest."""
+
+    async def present_blobs(self, namespace: str, digests: Sequence[Digest]) -> set[Digest]:
+        """Which of these have a record."""
+
+    async def put_blob(self, namespace: str, record: BlobRecord) -> None:
+        """Create a record, or merge labels into it."""
+
+    async def remove_blob(self, namespace: str, digest: Digest) -> bool:
+        """Remove a record; True when no namespace has one any more."""
+
+
+class SnapshotRecords(Protocol):
+    """Snapshots as namespaces see them. The tree's rules are ``orlop.snapshots.tree``'s."""
+
+    async def snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord | None:
+        """One snapshot."""
+
+    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
+        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+
+    async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
+        """The snapshot and its parents, topmost first.
+
+        Raises:
+            NotFound: it, or one of its parents, has no record.
+        """
+
+    async def add_snapshot(self, namespace: str, record: SnapshotRecord) -> None:
+        """Insert it.
+
+        Raises:
+            AlreadyExists: the key is taken.
+            NotFound: the parent has no record.
+        """
+
+    async def commit_snapshot(
+        self, namespace: str, snapshotter: str, key: str, committed: SnapshotRecord
+    ) -> None:
+        """Replace the active snapshot ``key`` by the committed one in one transaction.
+
+        Raises:
+            AlreadyExists: the new key is taken.
+            NotFound: there is no active snapshot ``key``.
+        """
+
+    async def label_snapshot(
+        self, namespace: str, snapshotter: str, key: str, labels: Mapping[str, str]
+    ) -> SnapshotRecord:
+        """Replace its labels."""
+
+    async def remove_snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord:
+        """Remove it and return what it was.
+
+        Raises:
+            NotFound: there is none.
+            SnapshotInUse: it has children.
+        """
+
+    async def directories(self, snapshotter: str) -> set[int]:
+        """Every directory number that any namespace uses."""
+
+
+class LeaseRecords(Protocol):
+    """Leases and what they keep."""
+
+    async def create_lease(self, namespace: str, lease: Lease) -> Lease:
+        """Make it. Raises AlreadyExists."""
+
+    async def delete_lease(self, namespace: str, id_: str) -> None:
+        """Remove it and what it lists. Raises NotFound."""
+
+    async def leases(self, namespace: str) -> list[Lease]:
+        """All of them, by id."""
+
+    async def add_resource(self, namespace: str, lease: str, resource: Resource) -> None:
+        """Have a lease keep something; twice is fine. Raises NotFound."""
+
+    async def resources(self, namespace: str, lease: str) -> list[Resource]:
+        """What a lease keeps. Raises NotFound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A consistent picture of one namespace, for the garbage collector."""
+
+    namespace: str
+    names: tuple[ImageName, ...]
+    records: tuple[ImageRecord, ...]
+    blobs: tuple[BlobRecord, ...]
+    snapshots: tuple[SnapshotRecord, ...]
+    leases: tuple[Lease, ...]
+    resources: tuple[tuple[str, Resource], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What a namespace no longer needs."""
+
+    records: Sequence[tuple[Digest, str]]  # image id, snapshotter
+    blobs: Sequence[Digest]
+    snapshots: Sequence[tuple[str, str]]  # snapshotter, key
+    leases: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What is left to do on disk after a sweep's transaction."""
+
+    blobs: tuple[Digest, ...]  # no namespace has a record any more
+    directories: tuple[tuple[str, int], ...]  # snapshotter, directory number
+    bytes: int
+
+
+class GarbageRecords(Protocol):
+    """What the garbage collector needs."""
+
+    async def namespaces(self) -> list[str]:
+        """Every namespace that has anything in it."""
+
+    async def inventory(self, namespace: str) -> Inventory:
+        """One consistent read."""
+
+    async def sweep(self, namespace: str, garbage: Garbage) -> Swept:
+        """Remove these rows in one transaction and say what may be deleted from disk."""
+
+
+class Metadata(
+    Publisher, ImageRecords, BlobRecords, SnapshotRecords, LeaseRecords, GarbageRecords, Protocol
+):
+    """All of it, and the sums."""
+
+    async def usage(self) -> Usage:
+        """Blobs and snapshots of all namespaces, each file once; no walk."""

@@ -1,0 +1,99 @@
+"""What can be watched while the service works.
+
+Two ways to watch: ``PullProgress`` is a picture of one pull at one moment,
+taken as often as somebody wants one; ``Observer`` is told when something ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from orlop.model.digest import Digest
+
+PullPhase = Literal["queued", "resolving", "pulling", "syncing", "publishing", "done", "failed"]
+LayerPhase = Literal["waiting", "downloading", "unpacking", "staged", "present"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress:
+    """One layer of a running pull; sizes in bytes of the compressed blob."""
+
+    digest: Digest
+    size: int
+    phase: LayerPhase
+    downloaded: int
+    unpacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """One pull at one moment. ``elapsed`` in seconds; ``error`` is set when it failed."""
+
+    reference: str
+    platform: str
+    phase: PullPhase
+    elapsed: float
+    layers: tuple[LayerProgress, ...] = ()
+    resolved: Digest | None = None
+    error: str = ""
+
+    @property
+    def total(self) -> int:
+        """Bytes of all layers that were not here when the pull began."""
+        return sum(layer.size for layer in self.layers if layer.phase != "present")
+
+    @property
+    def downloaded(self) -> int:
+        """Bytes of those layers that are here now."""
+        return sum(layer.downloaded for layer in self.layers if layer.phase != "present")
+
+
+@dataclass(frozen=True, slots=True)
+class PullEnded:
+    """A pull is over, well or not. ``code`` is "" for success, else ``errors.Code.value``."""
+
+    reference: str
+    registry: str
+    code: str
+    seconds: float
+    bytes_downloaded: int
+    layers_downloaded: int
+    layers_present: int
+
+
+class Observer(Protocol):
+    """Told what happened; must return at once and never raise."""
+
+    def pull_started(self, reference: str) -> None:
+        """A pull began."""
+
+    def pull_ended(self, event: PullEnded) -> None:
+        """A pull is over."""
+
+    def layer_unpacked(self, digest: Digest, seconds: float, uncompressed: int) -> None:
+        """A worker has finished a layer of so many bytes."""
+
+    def attribute_dropped(self, kind: str, count: int) -> None:
+        """Attributes of one kind were left out of a layer on purpose."""
+
+
+class _Nobody:
+    """Looks away."""
+
+    def pull_started(self, reference: str) -> None:
+        pass
+
+    def pull_ended(self, event: PullEnded) -> None:
+        pass
+
+    def layer_unpacked(self, digest: Digest, seconds: float, uncompressed: int) -> None:
+        pass
+
+    def attribute_dropped(self, kind: str, count: int) -> None:
+        pass
+
+
+NOBODY: Observer = _Nobody()
+"""An observer for when nobody watches."""

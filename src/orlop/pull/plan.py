@@ -1,0 +1,261 @@
+"""The plan of a pull: what must be fetched, what unpacked, what is there already.
+
+Pure: documents and sets of names in, frozen records out. ``make`` decides
+before the work, ``publication`` describes the result after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orlop.model import labels
+from orlop.model.chain import chain_ids
+from orlop.model.mediatype import layer_compression
+from orlop.ports.metadata import (
+    BlobRecord,
+    ImageName,
+    ImageRecord,
+    Publication,
+    SnapshotRecord,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.image import ImageConfig
+    from orlop.model.manifest import Index, Manifest
+    from orlop.model.mediatype import Compression
+    from orlop.model.reference import Reference
+    from orlop.ports.metadata import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What a reference was resolved to, verified and parsed.
+
+    ``indexes`` leads from the target to the manifest; empty when the target is one.
+    """
+
+    target: Descriptor
+    indexes: tuple[Index, ...]
+    manifest: Manifest
+    config: ImageConfig
+
+    def raw(self) -> dict[Digest, bytes]:
+        """Every document by its digest."""
+        found = {index.digest: index.raw for index in self.indexes}
+        found[self.manifest.digest] = self.manifest.raw
+        found[self.config.digest] = self.config.raw
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One layer: lowest has position 0.
+
+    Attributes:
+        chain_id: key of the snapshot that it becomes.
+        parent: chain id of the layer below, "" for the lowest.
+        fetch: the blob is not in the store.
+        unpack: the snapshot is not there.
+    """
+
+    position: int
+    descriptor: Descriptor
+    compression: Compression
+    diff_id: Digest
+    chain_id: str
+    parent: str
+    fetch: bool
+    unpack: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All layers of one image for one snapshotter, lowest first."""
+
+    documents: Documents
+    snapshotter: str
+    layers: tuple[LayerPlan, ...]
+
+    @property
+    def chain_id(self) -> str:
+        """Key of the topmost snapshot; "" for an image without layers."""
+        return self.layers[-1].chain_id if self.layers else ""
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Bytes of all blobs to fetch, each digest once."""
+        return sum(
+            {la.descriptor.digest: la.descriptor.size for la in self.layers if la.fetch}.values()
+        )
+
+    @property
+    def complete(self) -> bool:
+        """True when there is nothing to fetch or unpack."""
+        return not any(layer.fetch or layer.unpack for layer in self.layers)
+
+
+def make(
+    documents: Documents,
+    *,
+    snapshotter: str,
+    present_blobs: AbstractSet[Digest],
+    present_snapshots: AbstractSet[str],
+) -> Plan:
+    """Decide what is missing.
+
+    A snapshot counts as present only when all of its parents do.
+
+    Raises:
+        UnsupportedMediaType: a layer is of a kind that cannot be unpacked.
+    """
+    chain = [str(digest) for digest in chain_ids(documents.config.diff_ids)]
+    layers = []
+    parents_present = True
+    for position, descriptor in enumerate(documents.manifest.layers):
+        parents_present = parents_present and chain[position] in present_snapshots
+        layers.append(
+            LayerPlan(
+                position=position,
+                descriptor=descriptor,
+                compression=layer_compression(descriptor.media_type),
+                diff_id=documents.config.diff_ids[position],
+                chain_id=chain[position],
+                parent=chain[position - 1] if position else "",
+                fetch=descriptor.digest not in present_blobs,
+                unpack=not parents_present,
+            )
+        )
+    return Plan(documents, snapshotter, tuple(layers))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the work of a pull gave: snapshots by chain id, for layers that were unpacked."""
+
+    directories: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+
+
+def names_of(reference: Reference, target: Descriptor, image_id: Digest) -> tuple[str, ...]:
+    """The names that a pulled image gets: its tag, its digest, its id.
+
+    Containerd's CRI plugin keeps the same three.
+    """
+    by_digest = reference.with_digest(target.digest).without_tag_if_digest()
+    names = [str(by_digest), str(image_id)]
+    if reference.digest is None:
+        names.insert(0, str(reference))
+    return tuple(names)
+
+
+def publication(
+    plan: Plan,
+    outcome: Outcome,
+    *,
+    reference: Reference,
+    present_bytes: int,
+    synced: bool,
+    now: int,
+) -> Publication:
+    """All that the pull makes visible at once.
+
+    Args:
+        plan: what was to be done.
+        outcome: what the work gave.
+        reference: as it was asked for.
+        present_bytes: disk bytes of the chain's snapshots that were there before.
+        synced: whether a barrier covered it.
+        now: wall-clock time in ns.
+    """
+    documents = plan.documents
+    manifest, config = documents.manifest, documents.config
+    unpacked = present_bytes + sum(usage.bytes for usage in outcome.usage.values())
+    record = ImageRecord(
+        id=config.digest,
+        manifest=manifest.digest,
+        platform=str(config.platform),
+        snapshotter=plan.snapshotter,
+        chain_id=plan.chain_id,
+        user=config.user,
+        content_bytes=_content_bytes(manifest),
+        unpacked_bytes=unpacked,
+        synced=synced,
+        created_at=now,
+    )
+    target = Target(documents.target.media_type, documents.target.digest, documents.target.size)
+    managed = {labels.CRI_IMAGE: labels.CRI_IMAGE_MANAGED}
+    return Publication(
+        blobs=_blob_records(plan, reference, now),
+        snapshots=_snapshot_records(plan, outcome, now),
+        record=record,
+        names=[
+            ImageName(name, target, config.digest, managed, now, now)
+            for name in names_of(reference, documents.target, config.digest)
+        ],
+    )
+
+
+def _content_bytes(manifest: Manifest) -> int:
+    sizes = {layer.digest: layer.size for layer in manifest.layers}
+    sizes[manifest.config.digest] = manifest.config.size
+    return sum(sizes.values()) + len(manifest.raw)
+
+
+def _blob_records(plan: Plan, reference: Reference, now: int) -> Sequence[BlobRecord]:
+    documents = plan.documents
+    manifest = documents.manifest
+    source = {labels.distribution_source(reference.domain): reference.path}
+    records = []
+    children = [*(index.digest for index in documents.indexes[1:]), manifest.digest]
+    for index, child in zip(documents.indexes, children, strict=True):
+        own = {
+            labels.gc_ref_manifest(at): str(child)
+            for at, entry in enumerate(index.manifests)
+            if entry.digest == child
+        }
+        records.append(_blob(index.digest, len(index.raw), source | own, now))
+    refers = {labels.GC_REF_CONFIG: str(manifest.config.digest)}
+    for layer in plan.layers:
+        refers[labels.gc_ref_layer(layer.position)] = str(layer.descriptor.digest)
+    records.append(_blob(manifest.digest, len(manifest.raw), source | refers, now))
+    snapshot = {labels.gc_ref_snapshot(plan.snapshotter): plan.chain_id} if plan.layers else {}
+    records.append(_blob(manifest.config.digest, manifest.config.size, source | snapshot, now))
+    for layer in {layer.descriptor.digest: layer for layer in plan.layers}.values():
+        own = {labels.UNCOMPRESSED: str(layer.diff_id)}
+        records.append(_blob(layer.descriptor.digest, layer.descriptor.size, source | own, now))
+    return records
+
+
+def _blob(digest: Digest, size: int, own: Mapping[str, str], now: int) -> BlobRecord:
+    return BlobRecord(digest, size, own, now, now)
+
+
+def _snapshot_records(plan: Plan, outcome: Outcome, now: int) -> Sequence[SnapshotRecord]:
+    records = []
+    for layer in plan.layers:
+        directory = outcome.directories.get(layer.chain_id)
+        if directory is None:
+            continue
+        usage = outcome.usage[layer.chain_id]
+        records.append(
+            SnapshotRecord(
+                snapshotter=plan.snapshotter,
+                key=layer.chain_id,
+                directory=directory,
+                kind="committed",
+                parent=layer.parent,
+                labels={labels.SNAPSHOT_REF: layer.chain_id},
+                bytes=usage.bytes,
+                inodes=usage.inodes,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+    return records

@@ -1,0 +1,185 @@
+"""An answer whose head has arrived, and its body.
+
+Reads from the connection that it was given and gives that back; opens none, and does
+not know what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+
+from orlop.errors import LimitExceeded, RegistryProtocol
+from orlop.registry.failure import translate
+from orlop.registry.hosts import Origin
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from yarl import URL
+
+    from orlop.ports.registry import Traffic
+    from orlop.registry.settings import RegistrySettings
+
+_DRAINED: Final = 64 << 10
+"""Bytes of an unwanted body that are read so that the connection can be used again."""
+_DRAIN_SECONDS: Final = 1.0
+
+
+class Flight:
+    """One request in flight: its slot and its place in the traffic counter."""
+
+    __slots__ = ("_host", "_slot", "_traffic")
+
+    def __init__(self, host: str, slot: asyncio.Semaphore, traffic: Traffic) -> None:
+        self._host = host
+        self._slot: asyncio.Semaphore | None = slot
+        self._traffic = traffic
+        traffic.request_started(host)
+
+    def received(self, count: int) -> None:
+        """``count`` bytes of the body have been read."""
+        self._traffic.received(count)
+
+    def end(self) -> None:
+        """The last byte has been read, or nobody wants the rest; again does nothing."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+            self._traffic.request_finished(self._host)
+
+
+def origin_of(url: URL) -> Origin:
+    """The origin of an absolute URL."""
+    return Origin(url.scheme, (url.host or "").lower(), url.port or 0)
+
+
+class Response:
+    """An answer whose head has arrived; ``async with`` closes it.
+
+    Closing before the end of the body closes the connection. The request counts
+    as in flight until the last byte is read, or until it is closed.
+    """
+
+    def __init__(
+        self,
+        raw: aiohttp.ClientResponse,
+        *,
+        flight: Flight,
+        settings: RegistrySettings,
+    ) -> None:
+        self._raw = raw
+        self._flight = flight
+        self._settings = settings
+        self.origin = origin_of(raw.url)
+        self.url = raw.url
+        if raw.content.at_eof():
+            flight.end()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._raw.status
+
+    @property
+    def host(self) -> str:
+        """Who answered, as ``host[:port]``."""
+        return self.origin.address
+
+    def header(self, name: str) -> str:
+        """Value of a header field; "" if it is missing."""
+        return self._raw.headers.get(name, "")
+
+    def headers(self, name: str) -> list[str]:
+        """Values of a header field that may come several times."""
+        return self._raw.headers.getall(name, [])
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length; None if it is missing.
+
+        Raises:
+            RegistryProtocol: it is no number.
+        """
+        value = self.header("Content-Length")
+        if not value:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) <= 19):
+            raise RegistryProtocol(f"registry {self.host}: Content-Length is not a length")
+        return int(value)
+
+    async def read(self) -> bytes:
+        """All bytes that have arrived, at least one; ``b""`` at the end.
+
+        Raises:
+            RegistryUnavailable, TLSFailed: the connection broke.
+        """
+        content = self._raw.content
+        try:
+            # All that has arrived: a fast reader gets the parser's own buffer, a slow one
+            # gets fewer and larger pieces.
+            data = await content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            self.close()
+            raise translate(error, host=self.host, settings=self._settings) from error
+        except BaseException:
+            self.close()
+            raise
+        if data:
+            self._flight.received(len(data))
+        if content.at_eof():
+            self._flight.end()
+        return data
+
+    async def read_all(self, limit: int, *, name: str, within: float | None) -> bytes:
+        """The whole body of a small answer; closes it.
+
+        Args:
+            limit: bytes that it may have.
+            name: field of ``Limits`` that says so.
+            within: seconds that it may take; None for as long as it likes.
+
+        Raises:
+            LimitExceeded: it is longer.
+            RegistryUnavailable: the connection broke, or it took too long.
+        """
+        body = bytearray()
+        try:
+            async with asyncio.timeout(within):
+                while data := await self.read():
+                    body += data
+                    if len(body) > limit:
+                        raise LimitExceeded(
+                            f"registry {self.host}: an answer exceeds {limit} bytes", limit=name
+                        )
+        except TimeoutError as error:
+            raise translate(error, host=self.host, settings=self._settings) from error
+        finally:
+            self.close()
+        return bytes(body)
+
+    async def discard(self) -> None:
+        """Be done with the answer; keeps the connection if little is left to read."""
+        with contextlib.suppress(Exception):  # nobody wants this body; the next request tells
+            if (self.length or 0) <= _DRAINED:
+                await self.read_all(_DRAINED, name="error_bytes", within=_DRAIN_SECONDS)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; again does nothing."""
+        self._raw.close()
+        self._flight.end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

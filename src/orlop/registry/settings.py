@@ -1,0 +1,87 @@
+"""How to reach registries, as frozen values; the configuration fills them in.
+
+Holds no logic and reads no file: paths are text here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orlop.registry.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TLSSettings:
+    """How to check a server and how to show who we are.
+
+    Attributes:
+        ca_file: PEM file of authorities to trust besides the system's; "" for none.
+        client_cert: PEM file of our certificate chain; "" for none.
+        client_key: PEM file of its key; "" when it is in ``client_cert``.
+        skip_verify: accept any certificate.
+    """
+
+    ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    skip_verify: bool = False
+
+
+SYSTEM_TLS = TLSSettings()
+"""The system's authorities and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What the operator says about one registry host.
+
+    Attributes:
+        plain_http: True: HTTP; False: HTTPS; None: HTTP for a loopback host
+            without TLS settings, HTTPS for all others.
+        ca_file, client_cert, client_key, skip_verify: see ``TLSSettings``.
+        headers: sent with every request to this host, and to no other.
+        realms: hosts (``host`` or ``host:port``) of token services that may get
+            this registry's credentials, wherever they are.
+    """
+
+    plain_http: bool | None = None
+    ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    skip_verify: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    realms: tuple[str, ...] = ()
+
+    @property
+    def tls(self) -> TLSSettings:
+        """The TLS part."""
+        return TLSSettings(self.ca_file, self.client_cert, self.client_key, self.skip_verify)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """Everything the registry room can be told.
+
+    Attributes:
+        hosts: by ``host[:port]`` as it stands in references.
+        connect_timeout: seconds for name resolution, connection and TLS handshake.
+        header_timeout: seconds from the request to the head of its answer; also
+            for the whole body of a token or an error.
+        connections_per_host: requests at once to one host; more have to wait.
+        read_buffer: bytes that may wait for the reader of a body; twice that
+            is the most a connection holds.
+        user_agent: value of the User-Agent header.
+        retry: how often, and how patiently.
+    """
+
+    hosts: Mapping[str, HostSettings] = field(default_factory=dict)
+    connect_timeout: float = 10.0
+    header_timeout: float = 30.0
+    connections_per_host: int = 32
+    read_buffer: int = 1 << 20
+    user_agent: str = "orlop"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -1,0 +1,72 @@
+"""Makes TLS contexts and explains why a TLS session failed.
+
+Reads certificate files; never opens a connection. A context belongs to one set
+of ``TLSSettings`` and is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import TLSFailed
+
+if TYPE_CHECKING:
+    from orlop.registry.settings import TLSSettings
+
+_PLAIN_ANSWERS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+
+
+def context(settings: TLSSettings) -> ssl.SSLContext:
+    """A client context; TLS 1.2 or newer. Blocks on the disk.
+
+    Raises:
+        TLSFailed: a file cannot be read or holds no certificate or key.
+    """
+    made = ssl.create_default_context()
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.ca_file:
+        try:
+            made.load_verify_locations(cafile=settings.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise TLSFailed(f"CA file {settings.ca_file}: {_file_reason(error)}") from error
+    if settings.client_cert:
+        try:
+            made.load_cert_chain(settings.client_cert, settings.client_key or None, _no_password)
+        except OSError as error:
+            files = " and ".join(filter(None, (settings.client_cert, settings.client_key)))
+            raise TLSFailed(f"client certificate {files}: {_file_reason(error)}") from error
+    if settings.skip_verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def reason(error: ssl.SSLError) -> tuple[str, str]:
+    """Why a session failed, and what the user can do about it; one line each."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        cause = (error.verify_message or "certificate is not valid").rstrip(".")
+        hint = ""
+        if error.verify_code in _UNKNOWN_ISSUER:
+            hint = "configure the registry's authority as ca_file"
+        return f"certificate: {cause}", hint
+    if error.reason in _PLAIN_ANSWERS:
+        return "the server does not speak TLS", "if that is meant, allow plain HTTP for this host"
+    words = (error.reason or "handshake failed").replace("_", " ").lower()
+    return f"TLS: {words}", ""
+
+
+_UNKNOWN_ISSUER: Final = frozenset({18, 19, 20, 21})
+"""X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT up to UNABLE_TO_VERIFY_LEAF_SIGNATURE."""
+
+
+def _file_reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        words = (error.reason or "").replace("_", " ").lower()
+        return words or "no usable PEM content"
+    return error.strerror or "cannot be read"
+
+
+def _no_password() -> str:
+    """An encrypted key fails instead of asking on the terminal."""
+    return ""

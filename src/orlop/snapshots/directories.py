@@ -1,0 +1,255 @@
+r"""Directories: the numbered trees of one snapshotter, from staging to trash.
+
+::
+
+    ROOT/io.containerd.snapshotter.v1.NAME/
+        snapshots/ID/fs      a snapshot's own tree; its root has the tree's own mode
+        snapshots/ID/work    overlayfs's workshop, for snapshots that are written to
+        staging/ID/          a tree in the making; wiped at the start
+        trash/ID/            a tree on its way out; wiped at the start
+
+All but ``fs`` are root's alone (0700), so that nobody reaches an image's setuid
+files. A number is given once per run: the next one is above all that are on
+disk or in records. The order of steps is what recovery relies on:
+
+* in: fill ``staging/ID`` → barrier → rename to ``snapshots/ID`` → fsync of
+  ``snapshots/`` → record. Before the record it is garbage.
+* out: the record goes → rename to ``trash/ID`` → unlink. After that it is garbage.
+
+Garbage is removed by ``recover``. Records are none of this module's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import Internal
+from orlop.linux import files
+from orlop.linux.mountinfo import read_mountinfo
+from orlop.linux.mounts import unmount
+from orlop.linux.root import open_root
+from orlop.ports.snapshots import Mount, Staged
+from orlop.snapshots import walk
+from orlop.snapshots.attributes import copy_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
+
+    from orlop.ports.metadata import Usage
+
+_SNAPSHOTS: Final = "snapshots"
+_STAGING: Final = "staging"
+_TRASH: Final = "trash"
+_LAYOUT: Final = (_SNAPSHOTS, _STAGING, _TRASH)
+
+
+class Directories:
+    """The trees of the snapshotter ``name`` below ``root``; nothing is made before ``recover``.
+
+    Methods block and may be called from any thread. The caller holds the lock of
+    ``root``.
+
+    Attributes:
+        name: the snapshotter's name.
+        root: absolute path of its directory.
+    """
+
+    def __init__(self, root: str, name: str) -> None:
+        self.name = name
+        self.root = os.path.join(os.path.abspath(root), f"io.containerd.snapshotter.v1.{name}")
+        self._numbering = threading.Lock()
+        self._next = 0
+
+    def tree(self, directory: int) -> str:
+        """Absolute path of a published snapshot's own tree."""
+        return os.path.join(self.root, _SNAPSHOTS, str(directory), "fs")
+
+    def work(self, directory: int) -> str:
+        """Absolute path of a published snapshot's work directory."""
+        return os.path.join(self.root, _SNAPSHOTS, str(directory), "work")
+
+    def make(self, *, work: bool = False) -> Staged:
+        """Make an empty tree in staging, root's own with mode 0755.
+
+        Args:
+            work: make a work directory, too.
+
+        Raises:
+            Internal: ``recover`` has not been called.
+            StoreFull, StoreIO: the disk.
+        """
+        number = self._take_number()
+        root = os.path.join(self.root, _STAGING, str(number))
+        staged = Staged(directory=number, root=root, fs=os.path.join(root, "fs"))
+        try:
+            with files.translated(f"make {root}"), self._opened(_STAGING) as staging:
+                _make_directory(staging, str(number), mode=0o700)
+                with self._opened(_STAGING, str(number)) as own:
+                    _make_directory(own, "fs", mode=0o755)
+                    if work:
+                        _make_directory(own, "work", mode=0o700)
+        except BaseException:
+            self.discard(staged)
+            raise
+        return staged
+
+    def publish(self, staged: Sequence[Staged]) -> None:
+        """Rename each into ``snapshots/`` and make the names durable.
+
+        Raises:
+            AlreadyExists: the number is taken; the store was changed behind our back.
+            StoreIO: the disk failed.
+        """
+        if not staged:
+            return
+        with (
+            files.translated(f"publish snapshots of {self.name}"),
+            self._opened(_STAGING) as source,
+            self._opened(_SNAPSHOTS) as target,
+        ):
+            for tree in staged:
+                number = b"%d" % tree.directory
+                files.renameat2(source, number, target, number, files.RENAME_NOREPLACE)
+            files.fsync(target, what=os.path.join(self.root, _SNAPSHOTS))
+
+    def discard(self, staged: Staged) -> None:
+        """Remove a staged tree; nothing happens when it is gone or published."""
+        with files.translated(f"remove {staged.root}"), self._opened(_STAGING) as staging:
+            walk.remove_tree(staging, str(staged.directory))
+
+    def delete(self, directory: int) -> None:
+        """Remove a published tree whose record is gone: to the trash, then from disk.
+
+        Nothing happens when it is gone. What cannot be removed waits in the trash.
+        """
+        with (
+            files.translated(f"remove snapshot directory {directory} of {self.name}"),
+            self._opened(_SNAPSHOTS) as source,
+            self._opened(_TRASH) as trash,
+        ):
+            _throw_away(source, trash, str(directory))
+            walk.remove_tree(trash, str(directory))
+
+    def measure(self, staged: Staged) -> Usage:
+        """Disk bytes and inodes of a staged tree."""
+        return self._measure(staged.fs)
+
+    def measure_published(self, directory: int) -> Usage:
+        """Disk bytes and inodes of a published tree."""
+        return self._measure(self.tree(directory))
+
+    def sync(self) -> None:
+        """Make all that was written to the file system of the trees durable.
+
+        Raises:
+            StoreIO: the barrier failed.
+        """
+        with files.translated(f"open {self.root}"), self._opened(_SNAPSHOTS) as fd:
+            files.syncfs(fd, what=f"the file system of {self.root}")
+
+    def recover(self, recorded: AbstractSet[int]) -> None:
+        """Make the layout, remove what has no record, and begin to give numbers.
+
+        Args:
+            recorded: every number that a record holds.
+
+        Raises:
+            StoreCorrupt: a directory of ours is not ours alone.
+            StoreFull, StoreIO, PermissionDenied: the disk.
+        """
+        for path in (self.root, *(os.path.join(self.root, name) for name in _LAYOUT)):
+            os.close(open_root(path))
+        with files.translated(f"clean up {self.root}"):
+            present = {name: os.listdir(os.path.join(self.root, name)) for name in _LAYOUT}
+            kept = {str(number) for number in recorded}
+            garbage = [name for name in present[_SNAPSHOTS] if name not in kept]
+            numbers = {int(n) for names in present.values() for n in names if n.isdecimal()}
+            self._detach_mounts(garbage)
+            self._empty(garbage)
+            with self._numbering:
+                self._next = max(self._next, max(numbers | recorded, default=0) + 1)
+
+    def _detach_mounts(self, garbage: Iterable[str]) -> None:
+        """End mounts that a crash left on or below what is to be removed."""
+        places = [os.path.join(self.root, name) for name in (_STAGING, _TRASH)]
+        doomed = [os.path.join(self.root, _SNAPSHOTS, name) for name in garbage]
+        below = tuple(place + "/" for place in places + doomed)
+        for found in reversed(read_mountinfo()):
+            if found.target.startswith(below) or found.target in doomed:
+                unmount(found.target, detach=True)
+
+    def _empty(self, garbage: Iterable[str]) -> None:
+        with self._opened(_SNAPSHOTS) as snapshots, self._opened(_TRASH) as trash:
+            for name in garbage:
+                _throw_away(snapshots, trash, name)
+        for place in (_STAGING, _TRASH):
+            with self._opened(place) as fd:
+                for name in os.listdir(fd):
+                    walk.remove_tree(fd, name)
+
+    def _take_number(self) -> int:
+        with self._numbering:
+            if not self._next:
+                raise Internal(f"snapshotter {self.name} is used before it was recovered")
+            self._next += 1
+            return self._next - 1
+
+    def _measure(self, tree: str) -> Usage:
+        with files.translated(f"measure {tree}"):
+            return walk.measure(tree)
+
+    def _opened(self, *names: str) -> AbstractContextManager[int]:
+        return opened(os.path.join(self.root, *names))
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A descriptor of a directory, which is no link, for the length of a block.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    fd = os.open(path, files.DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def copy_root(source: str, target: str) -> None:
+    """Give a tree's root what the root of another has: owner, mode, times, attributes.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    with opened(source) as given, opened(target) as taking:
+        copy_attributes(given, taking)
+
+
+def bind(tree: str, *, writable: bool) -> Mount:
+    """How to mount a tree as it is."""
+    return Mount(type="bind", source=tree, options=("rw" if writable else "ro", "rbind"))
+
+
+def _make_directory(dirfd: int, name: str, *, mode: int) -> None:
+    """Make a directory that must be new, with exactly this mode whatever the umask is."""
+    if not files.make_directory(dirfd, name, mode=mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+    fd = files.open_directory(dirfd, name)
+    try:
+        files.change_mode(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _throw_away(source: int, trash: int, name: str) -> None:
+    """Rename into the trash, where an older tree of the same name makes room."""
+    walk.remove_tree(trash, name)
+    with suppress(FileNotFoundError):
+        files.renameat2(source, os.fsencode(name), trash, os.fsencode(name))

@@ -1,0 +1,258 @@
+"""The daemon's side: starts the fork-server, hands out jobs, listens to workers.
+
+One ``WorkerPool`` lives as long as the service. It owns the fork-server, a
+process that dies with the daemon and takes its workers along. For each job it
+opens a socket of its own to one worker; the worker is dead when ``unpack``
+returns or raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import DigestMismatch, Internal, LimitExceeded, rebuild
+from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULTS, Limits
+from orlop.ports.unpack import Unpacked, UnpackJob
+from orlop.unpack import frames
+from orlop.unpack.frames import Kind
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from orlop.ports.unpack import Source, UnpackProgress
+
+_MAX_PATHS_BYTES: Final = 64 * 1024 * 1024
+"""How much a worker may tell about paths: 2 million entries with short names."""
+
+_WORKER_MODULE: Final = "orlop.unpack.worker"
+
+
+class WorkerPool:
+    """An ``Unpacker`` with a process for each layer.
+
+    Open it on the event loop's thread: the fork-server dies with the thread
+    that started it. ``async with`` closes it.
+    """
+
+    def __init__(self, limits: Limits = DEFAULTS) -> None:
+        self._limits = limits
+        self._server: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the fork-server, 0 while there is none."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Start the fork-server if it does not run; returns before it is ready."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._stop_server()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", _WORKER_MODULE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+            )
+        self._server = ours
+
+    async def close(self) -> None:
+        """End the fork-server; jobs that still run end with it."""
+        self._stop_server()
+
+    def _stop_server(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def unpack(self, job: UnpackJob, progress: UnpackProgress | None = None) -> Unpacked:
+        """See ``orlop.ports.unpack.Unpacker``."""
+        control = self._submit(job)
+        with control:
+            worker = _Worker(control)
+            try:
+                return await worker.run(job, progress)
+            finally:
+                await worker.end()
+
+    def _submit(self, job: UnpackJob) -> socket.socket:
+        """Hand a job to the fork-server, which is started again if it has died."""
+        frame = frames.job(
+            frames.Job(
+                compression=job.compression,
+                mode=job.mode,
+                algorithm=job.diff_id.algorithm,
+                size=job.size,
+                limits=self._limits,
+            )
+        )
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            for attempt in range(2):
+                self.start()
+                assert self._server is not None
+                try:
+                    socket.send_fds(
+                        self._server,
+                        [frame],
+                        [theirs.fileno(), job.source.fileno(), job.target],
+                    )
+                    return ours
+                except OSError as error:
+                    self._stop_server()
+                    if attempt:
+                        ours.close()
+                        raise Internal(
+                            f"cannot start an unpack worker: {error.strerror}"
+                        ) from error
+        raise AssertionError
+
+
+class _Worker:
+    """One worker process, from the daemon's side of its socket."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._pidfd = -1
+
+    async def run(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
+        await self._started()
+        feeder = asyncio.create_task(self._feed(job.source))
+        listener = asyncio.create_task(self._listen(job, progress))
+        try:
+            await asyncio.wait({feeder, listener}, return_when=asyncio.FIRST_COMPLETED)
+            if not listener.done():
+                await feeder  # raises when the source has failed
+            return await listener
+        finally:
+            for task in (feeder, listener):
+                task.cancel()
+            await asyncio.gather(feeder, listener, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Kill the worker if it lives, and wait until it is gone."""
+        if self._pidfd < 0:
+            # It has not told us who it is; it ends when it finds its socket closed.
+            return
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            await asyncio.shield(_readable(self._pidfd))
+        finally:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    async def _started(self) -> None:
+        await _readable(self._control.fileno())
+        frame, descriptors, _, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
+        if len(descriptors) != 1 or frames.kind_of(frame) is not Kind.STARTED:
+            raise Internal("unpack worker could not be started")
+        self._pidfd = descriptors[0]
+
+    async def _feed(self, source: Source) -> None:
+        """Tell the worker how far it may read, each time that grows."""
+        loop = asyncio.get_running_loop()
+        available = 0
+        # A worker that has finished or failed no longer listens; its last frame tells why.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            async for available in source.follow():
+                await loop.sock_sendall(self._control, frames.count(Kind.AVAILABLE, available))
+            await loop.sock_sendall(self._control, frames.count(Kind.END, available))
+
+    async def _listen(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
+        """Read the worker's frames up to its last one."""
+        loop = asyncio.get_running_loop()
+        implied: list[bytes] = []
+        opaque: list[bytes] = []
+        dropped: dict[str, int] = {}
+        told = 0
+        while True:
+            frame = await loop.sock_recv(self._control, frames.MAX_FRAME)
+            if not frame:
+                raise Internal("unpack worker died without a word")
+            kind = frames.kind_of(frame)
+            if kind is Kind.PROGRESS:
+                if progress is not None:
+                    progress.unpacked(min(frames.parse_count(frame), job.size))
+            elif kind in (Kind.IMPLIED, Kind.OPAQUE):
+                told += len(frame)
+                if told > _MAX_PATHS_BYTES:
+                    raise LimitExceeded(
+                        "layer has too many directories without entries", limit="layer_entries"
+                    )
+                (implied if kind is Kind.IMPLIED else opaque).extend(frames.parse_paths(frame))
+            elif kind is Kind.DROPPED:
+                name, number = frames.parse_dropped(frame)
+                if len(dropped) < 64:
+                    dropped[name] = number
+            else:
+                return self._outcome(kind, frame, job, (implied, opaque, dropped))
+
+    def _outcome(
+        self,
+        kind: Kind,
+        frame: bytes,
+        job: UnpackJob,
+        told: tuple[list[bytes], list[bytes], dict[str, int]],
+    ) -> Unpacked:
+        if kind is Kind.NEEDS_PARENT:
+            return Unpacked(needs_parent=True)
+        if kind is Kind.FAILED:
+            failure = frames.parse_failed(frame)
+            raise rebuild(failure.reference, failure.message)
+        if kind is not Kind.DONE:
+            raise Internal("unpack worker sent a malformed frame")
+        done = frames.parse_done(frame)
+        if done.diff_hex != job.diff_id.hex:
+            found = Digest(job.diff_id.algorithm, done.diff_hex)
+            raise DigestMismatch(f"layer uncompresses to {found}, not to its diffID {job.diff_id}")
+        implied, opaque, dropped = told
+        return Unpacked(
+            uncompressed=done.uncompressed,
+            entries=done.entries,
+            disk_bytes=done.disk_bytes,
+            inodes=done.inodes,
+            implied=tuple(implied),
+            opaque=tuple(opaque),
+            dropped=dropped,
+        )
+
+
+async def _readable(fd: int) -> None:
+    """Wait until ``fd`` can be read (a pidfd can when its process has ended)."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)

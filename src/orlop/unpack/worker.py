@@ -1,0 +1,243 @@
+"""The worker: one process, one layer, three descriptors; and the fork-server that makes it.
+
+``python -m orlop.unpack.worker FD`` is the fork-server. It has imported all that
+a worker needs, has one thread and no state, and forks a worker for each JOB
+that arrives on the socket ``FD``. A worker reads the blob while it is being
+downloaded: the daemon tells it how far it may read. One thread reads,
+decompresses and hashes; the main thread parses and applies. Both spend their
+time in code that runs without the interpreter's lock.
+
+Nothing here trusts the layer, and nothing opens a path that is not below the
+target. A worker ends by ``os._exit``: what it has is files, and they are the
+daemon's to keep or discard.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import queue
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import ArchiveInvalid, LimitExceeded, OrlopError
+from orlop.linux import procs
+from orlop.linux.files import as_store_error
+from orlop.model.tar import Entry, TarParser
+from orlop.unpack import frames
+from orlop.unpack.apply import Applier, NeedsParent
+from orlop.unpack.decompress import MAGIC_BYTES, decompressor
+from orlop.unpack.frames import Kind
+
+if TYPE_CHECKING:
+    from orlop.model.limits import Limits
+
+_READ_BYTES: Final = 256 * 1024
+_QUEUED_PIECES: Final = 8
+_PROGRESS_SECONDS: Final = 0.1
+_JOB_DESCRIPTORS: Final = 3
+
+
+class _SourceGone(Exception):
+    """The daemon closed the control socket before the blob was complete."""
+
+
+class _Stream:
+    """The blob's bytes, decompressed, hashed and counted; filled by a thread of its own."""
+
+    def __init__(self, job: frames.Job, control: socket.socket, source: int) -> None:
+        self._job = job
+        self._control = control
+        self._source = source
+        self._available = 0
+        self._ended = False
+        self._hash = hashlib.new(job.algorithm)
+        self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_PIECES)
+        self.uncompressed = 0
+        self.consumed = 0
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._fill, name="decompress", daemon=True).start()
+
+    def next(self) -> bytes | None:
+        """The next piece; None at the end. Raises what the thread ran into."""
+        piece = self._pieces.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def diff_hex(self) -> str:
+        """The hash of everything, at the end."""
+        return self._hash.hexdigest()
+
+    def _fill(self) -> None:
+        try:
+            self._decompress()
+        except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
+            self._pieces.put(error)
+        else:
+            self._pieces.put(None)
+
+    def _decompress(self) -> None:
+        head = self._read(MAGIC_BYTES)
+        stream = decompressor(head, self._job.compression, self._job.limits)
+        data = head
+        while data:
+            for piece in stream.feed(data):
+                self._hash.update(piece)
+                self.uncompressed += len(piece)
+                self._check_size(self._job.limits)
+                self._pieces.put(piece)
+            data = self._read(_READ_BYTES)
+        stream.close()
+
+    def _check_size(self, limits: Limits) -> None:
+        if self.uncompressed > limits.layer_bytes:
+            raise LimitExceeded(
+                f"layer is longer than {limits.layer_bytes} bytes when uncompressed",
+                limit="layer_bytes",
+            )
+        if (
+            self.uncompressed > limits.layer_ratio_floor
+            and self.uncompressed > limits.layer_ratio * max(self.consumed, 1)
+        ):
+            raise LimitExceeded(
+                f"layer grows more than {limits.layer_ratio} times when uncompressed",
+                limit="layer_ratio",
+            )
+
+    def _read(self, length: int) -> bytes:
+        """Up to ``length`` bytes, at least one; ``b""`` at the end of the blob."""
+        at = self.consumed
+        while self._available <= at and not self._ended:
+            self._listen()
+        if self._available <= at:
+            return b""
+        if length < MAGIC_BYTES <= self._job.size - at:
+            length = MAGIC_BYTES
+        while self._available - at < min(length, MAGIC_BYTES) and not self._ended:
+            self._listen()
+        data = os.pread(self._source, min(length, self._available - at), at)
+        if not data:
+            raise ArchiveInvalid("layer file is shorter than it should be")
+        self.consumed = at + len(data)
+        return data
+
+    def _listen(self) -> None:
+        frame = self._control.recv(frames.MAX_FRAME)
+        if not frame:
+            raise _SourceGone
+        self._available = frames.parse_count(frame)
+        self._ended = frames.kind_of(frame) is Kind.END
+
+
+def unpack(job: frames.Job, control: socket.socket, source: int, target: int) -> None:
+    """Apply one layer and report on ``control``; raises what went wrong."""
+    stream = _Stream(job, control, source)
+    parser = TarParser(job.limits)
+    reported = time.monotonic()
+    stream.start()
+    with Applier(target, job.mode, job.limits) as applier:
+        begin, write = applier.begin, applier.write
+        while (piece := stream.next()) is not None:
+            for event in parser.feed(piece):
+                if type(event) is Entry:
+                    begin(event)
+                else:
+                    write(event)  # type: ignore[arg-type] # the only other kind
+            now = time.monotonic()
+            if now - reported >= _PROGRESS_SECONDS:
+                reported = now
+                control.send(frames.count(Kind.PROGRESS, stream.consumed))
+        parser.close()
+        applier.finish()
+    for path_frame in frames.paths(Kind.IMPLIED, sorted(applier.implied)):
+        control.send(path_frame)
+    for path_frame in frames.paths(Kind.OPAQUE, sorted(applier.opaque)):
+        control.send(path_frame)
+    for kind, number in sorted(applier.dropped.items()):
+        control.send(frames.dropped(kind, number))
+    control.send(
+        frames.done(
+            frames.Done(
+                uncompressed=stream.uncompressed,
+                entries=parser.entries,
+                disk_bytes=applier.disk_bytes,
+                inodes=applier.inodes,
+                diff_hex=stream.diff_hex(),
+            )
+        )
+    )
+
+
+def run(job: frames.Job, control: socket.socket, source: int, target: int) -> None:
+    """``unpack``, with every outcome turned into the last frame."""
+    try:
+        unpack(job, control, source, target)
+    except NeedsParent:
+        control.send(bytes([Kind.NEEDS_PARENT]))
+    except _SourceGone:
+        pass
+    except OrlopError as error:
+        control.send(frames.failed(frames.Failed(error.reference, error.message)))
+    except MemoryError:
+        control.send(frames.failed(frames.Failed("internal", "unpack worker ran out of memory")))
+    except OSError as error:
+        translated = as_store_error(error, "unpack a layer")
+        control.send(frames.failed(frames.Failed(translated.reference, translated.message)))
+
+
+def serve(server: socket.socket) -> None:
+    """Fork a worker for each job, until the daemon closes its end."""
+    gc.disable()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children vanish by themselves
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the daemon's to handle
+    while True:
+        frame, descriptors, _, _ = socket.recv_fds(server, frames.MAX_FRAME, _JOB_DESCRIPTORS)
+        if not frame:
+            return
+        pid = os.fork()
+        if not pid:
+            _become_worker(frame, descriptors)
+        pidfd = os.pidfd_open(pid)
+        with socket.socket(fileno=descriptors[0]) as control:
+            socket.send_fds(control, [bytes([Kind.STARTED])], [pidfd])
+        for fd in (pidfd, *descriptors[1:]):
+            os.close(fd)
+
+
+def _become_worker(frame: bytes, descriptors: list[int]) -> None:
+    """What the forked child does; never returns."""
+    status = 1
+    try:
+        procs.die_with_parent()
+        procs.close_all_but(descriptors)
+        os.umask(0)
+        os.environ.clear()
+        control_fd, source, target = descriptors
+        os.fchdir(target)
+        control = socket.socket(fileno=control_fd)
+        run(frames.parse_job(frame), control, source, target)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """Entry point of the fork-server: one argument, the socket's descriptor."""
+    procs.die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=int(sys.argv[1])) as server:
+        serve(server)
+
+
+if __name__ == "__main__":
+    main()

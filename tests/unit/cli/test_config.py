@@ -1,0 +1,70 @@
+"""``orlop config``."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., tuple[int, str, str]]
+IMAGES = "io.containerd.cri.v1.images"
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_default_can_be_read_back(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("config", "default")
+    assert (code, err) == (0, "")
+    path = write(tmp_path / "config.toml", out)
+    assert run("config", "check", "--config", path) == (0, "no errors, 0 warnings\n", "")
+
+
+def test_check_tells_file_and_line(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", f'version = 4\n[plugins."{IMAGES}"]\nsnapshotter = 5\n')
+    code, out, err = run("config", "check", "--config", path)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"orlop: {path}:3: ")
+    assert run("config", "check", "--config", str(tmp_path / "none"))[0] == 3
+
+
+def test_warnings_go_to_standard_error(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", f'version = 4\n[plugins."{IMAGES}"]\nsnapshoter = "x"\n')
+    code, out, err = run("config", "check", "--config", path)
+    assert (code, out) == (0, "no errors, 1 warnings\n")
+    assert err.startswith(f"orlop: warning: {path}:3: ")
+    found = json.loads(run("config", "check", "--config", path, "-o", "json")[1])
+    assert len(found["warnings"]) == 1
+
+
+def test_dump_is_the_whole_document(run: Run, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.toml",
+        f'version = 4\n[plugins."{IMAGES}"]\nsnapshotter = "native"\n'
+        '[plugins."io.containerd.cri.v1.runtime"]\nenable_selinux = true\n',
+    )
+    code, out, err = run("config", "dump", "--config", path)
+    assert (code, err) == (0, "")
+    from_toml = tomllib.loads(out)
+    from_json = json.loads(run("config", "dump", "--config", path, "-o", "json")[1])
+    assert from_toml == from_json
+    assert from_json["plugins"][IMAGES]["snapshotter"] == "native"
+    assert from_json["plugins"][IMAGES]["image_pull_with_sync_fs"] is True
+    assert from_json["plugins"]["io.containerd.cri.v1.runtime"] == {"enable_selinux": True}
+
+
+def test_secrets_are_not_dumped(run: Run, tmp_path: Path) -> None:
+    table = f'[plugins."{IMAGES}".registry.configs."r.example".auth]'
+    path = write(tmp_path / "c.toml", f'version = 4\n{table}\npassword = "hush"\n')
+    for output in ("table", "json"):
+        code, out, err = run("config", "dump", "--config", path, "-o", output)
+        assert code == 0
+        assert "r.example" in out
+        assert "hush" not in out + err
+
+
+def test_without_a_command_it_helps(run: Run) -> None:
+    code, out, err = run("config")
+    assert code == 2
+    assert "dump" in out + err

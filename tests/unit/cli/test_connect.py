@@ -1,0 +1,80 @@
+"""Where the service is, and how a command with one ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from orlop.cli.connect import DEFAULT_ADDRESS, Endpoint, endpoint
+from orlop.cli.main import main
+from orlop.errors import Cancelled, InvalidArgument
+from orlop.ports.metadata import Image
+from orlop.ports.service import ImageService
+from orlop.testing.memory_service import MemoryService
+
+Run = Callable[..., tuple[int, str, str]]
+BUSYBOX = "docker.io/library/busybox:latest"
+
+
+def test_defaults() -> None:
+    assert endpoint(None, None) == Endpoint("", DEFAULT_ADDRESS)
+    assert endpoint("unix:///x", None) == Endpoint("", "unix:///x")
+
+
+def test_a_root_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert endpoint(None, "store").root == str(tmp_path / "store")
+
+
+@pytest.mark.parametrize("pair", [("unix:///x", "/x"), ("", None), (None, ""), ("", "")])
+def test_what_cannot_be_meant(pair: tuple[str | None, str | None]) -> None:
+    with pytest.raises(InvalidArgument):
+        endpoint(*pair)
+
+
+def test_both_are_a_usage_error(run: Run, asked: list[Endpoint]) -> None:
+    code, _, err = run("images", "--address", "unix:///x", "--root", "/x")
+    assert (code, asked) == (2, [])
+    assert err.startswith("orlop: --address and --root exclude each other\nhint: ")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("translated", [False, True])
+def test_signals_cancel_the_work(
+    number: signal.Signals, code: int, translated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed: list[Endpoint] = []
+
+    class Translating(MemoryService):
+        """A service that turns cancellation into an error of its own."""
+
+        async def images(self, filter_text: str = "", namespace: str = "") -> list[Image]:
+            try:
+                await hang()
+            except asyncio.CancelledError:
+                if translated:
+                    raise Cancelled("the caller gave up") from None
+                raise
+            return []
+
+    async def hang() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def connector(where: Endpoint) -> AsyncIterator[ImageService]:
+        try:
+            yield Translating()
+        finally:
+            await asyncio.sleep(0)
+            closed.append(where)
+
+    before = signal.getsignal(number)
+    assert main(["images"], connector=connector) == code
+    assert len(closed) == 1
+    assert capsys.readouterr() == ("", "")
+    assert signal.getsignal(number) == before

@@ -1,0 +1,73 @@
+"""``orlop images``."""
+
+import json
+from collections.abc import Callable
+
+from orlop.testing.memory_service import MemoryService, shelf
+
+Run = Callable[..., tuple[int, str, str]]
+APP = shelf()["registry.example/team/app:v1"]
+
+
+def test_a_line_for_each_tag(run: Run, stocked: MemoryService) -> None:
+    code, out, err = run("images")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["NAME", "ID", "PLATFORM", "DOWNLOAD", "UNPACKED"]
+    assert [row[0] for row in rows[1:]] == [
+        "busybox:1.37",
+        "busybox:latest",
+        "registry.example/team/app:v1",
+    ]
+    assert rows[1][1:] == rows[2][1:]
+    assert len(rows[1][1]) == 12
+    assert rows[1][2] == "linux/amd64"
+
+
+def test_json_has_every_name_once(run: Run, stocked: MemoryService) -> None:
+    app = stocked.put("registry.example/team/app:v1", APP)
+    stocked.pins.add(app.record.id)
+    code, out, _ = run("images", "-o", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert len(found) == 2
+    (image,) = [one for one in found if one["pinned"]]
+    assert image == {
+        "id": str(app.record.id),
+        "names": sorted(
+            [
+                "registry.example/team/app:v1",
+                f"registry.example/team/app@{app.record.manifest}",
+                str(app.record.id),
+            ]
+        ),
+        "manifest": str(app.record.manifest),
+        "platform": "linux/amd64",
+        "snapshotter": "overlayfs",
+        "chain_id": app.record.chain_id,
+        "user": "www-data",
+        "content_bytes": app.record.content_bytes,
+        "unpacked_bytes": app.record.unpacked_bytes,
+        "synced": True,
+        "pinned": True,
+        "created_at": "2023-11-14T22:13:20Z",
+    }
+
+
+def test_one_image(run: Run, stocked: MemoryService) -> None:
+    _, out, _ = run("images", "busybox:1.37", "-o", "json")
+    assert len(json.loads(out)) == 1
+    code, out, _ = run("images", "nothing", "-o", "json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_an_empty_store(run: Run) -> None:
+    code, out, _ = run("images")
+    assert (code, out.split()) == (0, ["NAME", "ID", "PLATFORM", "DOWNLOAD", "UNPACKED"])
+    assert run("images", "--output", "json")[1] == "[]\n"
+
+
+def test_an_image_that_has_no_tag_is_listed(run: Run, stocked: MemoryService) -> None:
+    run("rm", "registry.example/team/app:v1")
+    rows = run("images")[1].splitlines()
+    assert rows[-1].startswith("registry.example/team/app@sha256:")

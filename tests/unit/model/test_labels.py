@@ -1,0 +1,68 @@
+"""Labels: containerd's grammar, letter by letter."""
+
+from __future__ import annotations
+
+import pytest
+
+from orlop.errors import InvalidArgument
+from orlop.model import labels
+
+
+@pytest.mark.parametrize(
+    ("built", "text"),
+    [
+        (labels.GC_ROOT, "containerd.io/gc.root"),
+        (labels.GC_EXPIRE, "containerd.io/gc.expire"),
+        (labels.GC_FLAT, "containerd.io/gc.flat"),
+        (labels.GC_REF_CONTENT, "containerd.io/gc.ref.content"),
+        (labels.GC_REF_CONFIG, "containerd.io/gc.ref.content.config"),
+        (labels.gc_ref_layer(0), "containerd.io/gc.ref.content.l.0"),
+        (labels.gc_ref_manifest(12), "containerd.io/gc.ref.content.m.12"),
+        (labels.gc_ref_snapshot("overlayfs"), "containerd.io/gc.ref.snapshot.overlayfs"),
+        (labels.UNCOMPRESSED, "containerd.io/uncompressed"),
+        (
+            labels.distribution_source("registry.example:5000"),
+            "containerd.io/distribution.source.registry.example:5000",
+        ),
+        (labels.SNAPSHOT_REF, "containerd.io/snapshot.ref"),
+        (labels.SNAPSHOT_IMAGE_REF, "containerd.io/snapshot/cri.image-ref"),
+        (labels.SNAPSHOT_MANIFEST_DIGEST, "containerd.io/snapshot/cri.manifest-digest"),
+        (labels.SNAPSHOT_LAYER_DIGEST, "containerd.io/snapshot/cri.layer-digest"),
+        (labels.SNAPSHOT_IMAGE_LAYERS, "containerd.io/snapshot/cri.image-layers"),
+        (f"{labels.CRI_IMAGE}={labels.CRI_IMAGE_MANAGED}", "io.cri-containerd.image=managed"),
+        (f"{labels.CRI_PINNED}={labels.CRI_PINNED_VALUE}", "io.cri-containerd.pinned=pinned"),
+    ],
+)
+def test_names(built: str, text: str) -> None:
+    assert built == text
+
+
+def test_key_and_value_share_the_limit() -> None:
+    labels.validate({"k" * 96: "v" * 4000, "other": ""})
+    with pytest.raises(InvalidArgument, match="4097 bytes"):
+        labels.validate({"k" * 96: "v" * 4001})
+    with pytest.raises(InvalidArgument, match="more than 4096"):
+        labels.validate({"k" * 4097: ""})
+
+
+def test_the_limit_counts_bytes() -> None:
+    labels.validate({"k": "\u20ac" * 1365})
+    with pytest.raises(InvalidArgument):
+        labels.validate({"k": "\u20ac" * 1366})
+
+
+def test_every_label_is_looked_at() -> None:
+    with pytest.raises(InvalidArgument):
+        labels.validate({"good": "one", "bad": "x" * 5000})
+
+
+@pytest.mark.parametrize(
+    ("bad", "cause"), [({"": "v"}, "empty key"), ({"k": "\ud800"}, "not valid Unicode")]
+)
+def test_unusable_labels(bad: dict[str, str], cause: str) -> None:
+    with pytest.raises(InvalidArgument, match=cause):
+        labels.validate(bad)
+
+
+def test_no_labels_are_fine() -> None:
+    labels.validate({})

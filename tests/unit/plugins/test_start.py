@@ -1,0 +1,137 @@
+"""Plugins come up in order and go down in reverse, whatever happens."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from orlop.errors import FailedPrecondition, Internal, StoreFull
+from orlop.plugins.graph import plan
+from orlop.plugins.registration import Context, PluginState, Registration
+from orlop.plugins.start import started
+
+Init = Callable[[Context], AbstractAsyncContextManager[object]]
+
+
+class Log:
+    """What happened, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.contexts: dict[str, Context] = {}
+
+    def init(self, name: str, error: Exception | None = None) -> Init:
+        @asynccontextmanager
+        async def run(context: Context) -> AsyncIterator[object]:
+            self.contexts[name] = context
+            if error is not None:
+                raise error
+            self.lines.append(f"+{name}")
+            try:
+                yield name.upper()
+            finally:
+                self.lines.append(f"-{name}")
+
+        return run
+
+
+async def test_up_in_order_down_in_reverse() -> None:
+    log = Log()
+    plugins = plan(
+        (
+            Registration("a.v1", "x", log.init("a"), requires=("b.v1",), config=str),
+            Registration("b.v1", "x", log.init("b")),
+            Registration("b.v1", "y", log.init("c")),
+        )
+    )
+    async with started(plugins, config=7, root="/r", state="/s") as running:
+        assert log.lines == ["+b", "+c", "+a"]
+        assert running.instances == {"b.v1.x": "B", "b.v1.y": "C", "a.v1.x": "A"}
+        assert {state.state for state in running.states} == {"loaded"}
+    assert log.lines[3:] == ["-a", "-c", "-b"]
+    assert log.contexts["a"] == Context(
+        "7", "/r/a.v1.x", "/s/a.v1.x", {"b.v1.x": "B", "b.v1.y": "C"}
+    )
+    assert log.contexts["b"] == Context(None, "/r/b.v1.x", "/s/b.v1.x", {})
+
+
+async def test_a_failure_takes_down_what_has_started() -> None:
+    log = Log()
+    plugins = plan(
+        (
+            Registration("a.v1", "x", log.init("a")),
+            Registration("b.v1", "x", log.init("b", StoreFull("no space"))),
+        )
+    )
+    with pytest.raises(StoreFull, match="no space"):
+        async with started(plugins, config=None, root="/r", state="/s"):
+            pytest.fail("it started")
+    assert log.lines == ["+a", "-a"]
+
+
+async def test_an_error_of_the_body_is_not_taken_for_a_plugins() -> None:
+    log = Log()
+    plugins = plan((Registration("a.v1", "x", log.init("a"), optional=True),))
+    with pytest.raises(ZeroDivisionError):
+        async with started(plugins, config=None, root="/r", state="/s"):
+            raise ZeroDivisionError
+    assert log.lines == ["+a", "-a"]
+
+
+async def test_optional_plugins_fail_alone_with_those_that_need_them() -> None:
+    log = Log()
+    plugins = plan(
+        (
+            Registration("a.v1", "x", log.init("a", OSError("foreign\nerror")), optional=True),
+            Registration("b.v1", "x", log.init("b"), requires=("a.v1",), optional=True),
+            Registration("c.v1", "x", log.init("c")),
+            Registration("d.v1", "x", log.init("d"), requires=("z.v1",), optional=True),
+        )
+    )
+    async with started(plugins, config=None, root="/r", state="/s") as running:
+        assert dict(running.instances) == {"c.v1.x": "C"}
+        assert running.states == (
+            PluginState("d.v1.x", "skipped", "it requires z.v1, which is not there"),
+            PluginState("a.v1.x", "failed", "plugin a.v1.x cannot start: OSError: foreign error"),
+            PluginState("b.v1.x", "failed", "plugin b.v1.x requires a.v1, which has failed"),
+            PluginState("c.v1.x", "loaded"),
+        )
+
+
+async def test_one_of_a_type_is_enough() -> None:
+    log = Log()
+    plugins = plan(
+        (
+            Registration("a.v1", "x", log.init("a", StoreFull("full")), optional=True),
+            Registration("a.v1", "y", log.init("b")),
+            Registration("c.v1", "x", log.init("c"), requires=("a.v1",)),
+        )
+    )
+    async with started(plugins, config=None, root="/r", state="/s") as running:
+        assert running.instances["c.v1.x"] == "C"
+    assert log.contexts["c"].started == {"a.v1.y": "B"}
+
+
+async def test_what_is_not_optional_fails_with_its_requirement() -> None:
+    log = Log()
+    plugins = plan(
+        (
+            Registration("a.v1", "x", log.init("a", StoreFull("full")), optional=True),
+            Registration("b.v1", "x", log.init("b"), requires=("a.v1.x",)),
+        )
+    )
+    with pytest.raises(FailedPrecondition, match=r"b\.v1\.x requires a\.v1\.x, which has failed"):
+        async with started(plugins, config=None, root="/r", state="/s"):
+            pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(StoreFull("full"), StoreFull), (KeyError("defect"), Internal)]
+)
+async def test_a_required_plugin_must_start(error: Exception, kind: type[Exception]) -> None:
+    log = Log()
+    plugins = plan((Registration("a.v1", "x", log.init("a", error), optional=True),))
+    required = frozenset({"a.v1.x"})
+    with pytest.raises(kind):
+        async with started(plugins, config=None, root="/r", state="/s", required=required):
+            pytest.fail("it started")

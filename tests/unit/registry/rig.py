@@ -1,0 +1,147 @@
+"""What the tests of the registry room share: a traffic log, a clock, clients, certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from orlop.model.reference import Reference
+from orlop.registry.client import RegistryClient
+from orlop.registry.retry import RetryPolicy
+from orlop.registry.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from orlop.ports.registry import Credentials
+    from orlop.registry.remote import HTTPRemote
+    from orlop.testing.fake_registry import FakeRegistry
+
+QUICK = RetryPolicy(attempts=3, base=0.001, cap=0.002, longest_wait=0.05)
+
+
+@dataclass
+class TrafficLog:
+    """A ``Traffic`` that remembers."""
+
+    started: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+    def request_started(self, host: str) -> None:
+        self.started.append(host)
+
+    def request_finished(self, host: str) -> None:
+        self.finished.append(host)
+
+    def received(self, count: int) -> None:
+        assert count > 0
+        self.bytes += count
+
+    @property
+    def in_flight(self) -> int:
+        assert len(self.finished) <= len(self.started)
+        return len(self.started) - len(self.finished)
+
+
+@dataclass
+class HandClock:
+    """A ``Clock`` that stands still until it is turned."""
+
+    seconds: float = 1_000_000.0
+
+    def now(self) -> int:
+        return int(self.seconds * 1e9)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Client:
+    """A registry client with all that surrounds it."""
+
+    registry: RegistryClient
+    traffic: TrafficLog
+    clock: HandClock
+
+    def remote(
+        self,
+        fake: FakeRegistry | str,
+        name: str = "library/app:latest",
+        *,
+        credentials: Credentials | None = None,
+    ) -> HTTPRemote:
+        address = fake if isinstance(fake, str) else fake.address
+        reference = Reference.parse(f"{address}/{name}")
+        return self.registry.remote(reference, credentials=credentials, traffic=self.traffic)
+
+
+@contextlib.asynccontextmanager
+async def client(
+    settings: RegistrySettings | None = None, *, jitter: Callable[[], float] = lambda: 0.5
+) -> AsyncIterator[Client]:
+    """A client that is quick to retry; afterwards nothing may be in flight."""
+    settings = replace(settings or RegistrySettings(), retry=QUICK)
+    clock, traffic = HandClock(), TrafficLog()
+    registry = RegistryClient(settings, clock=clock, jitter=jitter)
+    try:
+        yield Client(registry, traffic, clock)
+    finally:
+        await registry.close()
+    assert traffic.in_flight == 0
+    assert sorted(traffic.started) == sorted(traffic.finished)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, briefly, for something that nobody announces."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own, made with the openssl program."""
+
+    directory: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.directory / "ca.pem"
+
+    @classmethod
+    def make(cls, directory: Path) -> Authority:
+        directory.mkdir(parents=True, exist_ok=True)
+        made = cls(directory)
+        _openssl(
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", str(directory / "ca.key"), "-out", str(made.certificate),
+            "-days", "2", "-subj", "/CN=test authority",
+            "-addext", "keyUsage=critical,keyCertSign",
+        )  # fmt: skip
+        return made
+
+    def issue(self, name: str, *names: str, days: int = 2) -> tuple[Path, Path]:
+        """Certificate and key for ``names`` such as ``IP:127.0.0.1``."""
+        key, request = self.directory / f"{name}.key", self.directory / f"{name}.csr"
+        certificate, extensions = self.directory / f"{name}.pem", self.directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={','.join(names)}\n")
+        _openssl(
+            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}",
+        )  # fmt: skip
+        _openssl(
+            "x509", "-req", "-in", str(request), "-CA", str(self.certificate),
+            "-CAkey", str(self.directory / "ca.key"), "-CAcreateserial",
+            "-days", str(days), "-extfile", str(extensions), "-out", str(certificate),
+        )  # fmt: skip
+        return certificate, key
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)

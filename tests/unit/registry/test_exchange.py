@@ -1,0 +1,200 @@
+"""Redirects and retries over a real connection (H01-H03, H25, H30)."""
+
+from __future__ import annotations
+
+import pytest
+
+from orlop.errors import AuthFailed, AuthPolicy, NotFound, RegistryProtocol, RegistryUnavailable
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.mediatype import OCI_LAYER
+from orlop.ports.registry import Credentials
+from orlop.registry.remote import HTTPRemote
+from orlop.registry.settings import HostSettings, RegistrySettings
+from orlop.testing.fake_registry import FakeRegistry
+from orlop.testing.faults import Fault, redirect
+from tests.unit.registry.rig import client
+
+BLOB = b"some layer" * 100
+LAYER = Descriptor(OCI_LAYER, Digest.of(BLOB), len(BLOB))
+ALICE = Credentials(username="alice", password="wonderland")
+
+
+def filled(**options: object) -> FakeRegistry:
+    fake = FakeRegistry(**options)  # type: ignore[arg-type] # passed on as they are
+    fake.add_blob(BLOB)
+    return fake
+
+
+async def read(remote: HTTPRemote, offset: int = 0) -> bytes:
+    async with remote.blob(LAYER, offset=offset) as stream:
+        pieces = []
+        while piece := await stream.read():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_to_another_origin_without_anything_private(status: int) -> None:
+    async with filled(auth="basic", users={"alice": "wonderland"}) as fake, filled() as storage:
+        own = {fake.address: HostSettings(headers={"X-Tenant": "secret tenant"})}
+        async with client(RegistrySettings(hosts=own)) as c:
+            target = f"{storage.url}/v2/x/blobs/{LAYER.digest}?sig=abc%2Fdef"
+            # The first request is challenged, the second is redirected.
+            fake.fail(Fault(status=401, headers={"WWW-Authenticate": "Basic"}))
+            fake.fail(redirect(target, status=status))
+            assert await read(c.remote(fake, credentials=ALICE), 10) == BLOB[10:]
+            (there,) = storage.requests
+            assert there.query == "sig=abc%2Fdef"
+            assert there.headers["range"] == "bytes=10-"
+            assert there.headers["user-agent"] == "orlop"
+            assert not {"authorization", "cookie", "x-tenant", "referer"} & set(there.headers)
+            assert fake.requests[1].headers["authorization"] == "Basic"
+            assert fake.requests[1].headers["x-tenant"] == "secret tenant"
+            assert c.traffic.started == [fake.address, fake.address, storage.address]
+
+
+async def test_within_an_origin_everything_travels() -> None:
+    async with filled(auth="basic", users={"alice": "wonderland"}) as fake, client() as c:
+        fake.fail(Fault(status=401, headers={"WWW-Authenticate": "Basic"}))
+        fake.fail(redirect(f"/v2/elsewhere/blobs/{LAYER.digest}"))
+        assert await read(c.remote(fake, credentials=ALICE)) == BLOB
+        assert fake.requests[2].path.startswith("/v2/elsewhere/")
+        assert fake.requests[2].headers["authorization"] == "Basic"
+
+
+async def test_there_and_back_again_loses_the_credentials() -> None:
+    async with filled(auth="basic", users={"alice": "wonderland"}) as fake, filled() as storage:
+        async with client() as c:
+            fake.fail(Fault(status=401, headers={"WWW-Authenticate": "Basic"}))
+            fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
+            storage.fail(redirect(f"{fake.url}/v2/x/blobs/{LAYER.digest}"))
+            fake.fail(Fault(status=404))
+            with pytest.raises(NotFound):
+                await read(c.remote(fake, credentials=ALICE))
+            assert "authorization" not in fake.requests[2].headers
+
+
+async def test_a_challenge_from_elsewhere_is_not_answered() -> None:
+    async with filled() as fake, filled(auth="basic", users={"alice": "wonderland"}) as storage:
+        async with client() as c:
+            fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
+            with pytest.raises(AuthFailed, match=storage.address):
+                await read(c.remote(fake, credentials=ALICE))
+            assert len(storage.requests) == 1
+
+
+async def test_five_redirects_and_no_more() -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(redirect(f"/v2/library/app/blobs/{LAYER.digest}"), times=5)
+        assert await read(c.remote(fake)) == BLOB
+        fake.clear_requests()
+        fake.fail(redirect(f"/v2/library/app/blobs/{LAYER.digest}"), times=None)
+        with pytest.raises(RegistryProtocol, match="more than 5 times"):
+            await read(c.remote(fake))
+        assert len(fake.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("file:///etc/shadow", RegistryProtocol),
+        ("data:text/plain,x", RegistryProtocol),
+        ("http://[not-an-address/", RegistryProtocol),
+        ("http://host:99999/", RegistryProtocol),
+        ("http://169.254.169.254/latest/", AuthPolicy),
+        ("http://10.0.0.1/", AuthPolicy),
+        ("http://0xa9fea9fe/", AuthPolicy),
+        ("http://[fd00:ec2::254]/", AuthPolicy),
+        ("http://0.0.0.0:1/", AuthPolicy),
+        ("http://user:pass@127.0.0.1:1/", AuthPolicy),
+    ],
+)
+async def test_places_that_are_not_visited(
+    location: str, kind: type[RegistryProtocol | AuthPolicy]
+) -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(redirect(location), times=None)
+        with pytest.raises(kind):
+            await read(c.remote(fake))
+        assert len(fake.requests) == 1
+        assert c.traffic.started == [fake.address]
+
+
+async def test_a_redirect_without_location_is_an_answer() -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(Fault(status=302))
+        with pytest.raises(Exception, match="answers 302"):
+            await read(c.remote(fake))
+
+
+async def test_a_retried_request_starts_at_the_registry_again() -> None:
+    async with filled() as fake, filled() as storage, client() as c:
+        fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}?one"))
+        storage.fail(Fault(status=503))
+        fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}?two"))
+        assert await read(c.remote(fake)) == BLOB
+        assert [r.query for r in storage.requests] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(raw=b""), Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"), Fault(reset_at=0)]
+)
+async def test_broken_connections_are_tried_again(fault: Fault) -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(fault, times=1)
+        if fault.reset_at is None:
+            assert await read(c.remote(fake)) == BLOB
+        fake.fail(Fault(raw=b""), times=None)
+        with pytest.raises(RegistryUnavailable):
+            await read(c.remote(fake))
+        assert c.traffic.in_flight == 0
+
+
+async def test_patience_has_an_end() -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(Fault(status=429, headers={"Retry-After": "1000000000"}), times=None)
+        with pytest.raises(RegistryUnavailable, match="too many requests"):
+            await read(c.remote(fake))
+        assert len(fake.requests) == 1
+
+
+async def test_nothing_is_in_flight_while_waiting() -> None:
+    seen = []
+    async with filled() as fake, client() as c:
+
+        def jitter() -> float:
+            seen.append(c.traffic.in_flight)
+            return 0.0
+
+        c.registry._exchange._jitter = jitter
+        fake.fail(Fault(status=503, body=b""), times=1)
+        assert await read(c.remote(fake)) == BLOB
+        assert seen == [0]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * (70 << 10) + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"a" * 3000 + b"\r\n") * 30 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ],
+)
+async def test_answers_that_are_no_http(raw: bytes) -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(Fault(raw=raw), times=None)
+        with pytest.raises(RegistryProtocol) as caught:
+            await read(c.remote(fake))
+        assert len(str(caught.value)) < 200
+        assert len(fake.requests) == 1
+
+
+async def test_interim_answers_have_an_end() -> None:
+    async with filled() as fake, client(RegistrySettings(header_timeout=0.2)) as c:
+        fake.fail(Fault(raw=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50_000), times=None)
+        with pytest.raises((RegistryUnavailable, RegistryProtocol)):
+            await read(c.remote(fake))
