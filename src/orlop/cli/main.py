@@ -45,7 +45,7 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
 }
 
 DEBUG: Final = "ORLOP_DEBUG"
-"""Environment variable; anything in it shows where an unexpected error came from."""
+"""Environment variable; anything in it shows where errors came from."""
 
 
 def application() -> typer.Typer:
@@ -83,16 +83,24 @@ def main(
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else exits.FAILED
     except OrlopError as error:
+        _trace()
         render.error(error)
         return exits.exit_code(error)
     except OSError as error:
+        _trace()
         render.note(str(error))
         return exits.FAILED
     except Exception as error:
         # A defect. Whoever meets it needs one line; whoever mends it asks for more.
-        if os.environ.get(DEBUG):
-            raise
+        _trace()
         render.note(f"internal error: {type(error).__name__}: {error}")
         render.hint(f"set {DEBUG}=1 to see where")
         return exits.FAILED
     return exits.DONE
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exc()

@@ -32,6 +32,11 @@ def to_message(error: OrlopError) -> pb.Error:
     )
 
 
+def details(error: OrlopError) -> str:
+    """The text of the gRPC status that a call ends with."""
+    return _text(error.message, DETAILS_BYTES)
+
+
 def from_message(message: pb.Error) -> OrlopError:
     """The error that ``to_message`` was given.
 
@@ -56,11 +61,6 @@ def _tree(kind: type[OrlopError]) -> Iterator[type[OrlopError]]:
     for child in kind.__subclasses__():
         yield child
         yield from _tree(child)
-
-
-def details(error: OrlopError) -> str:
-    """The text of the gRPC status that a call ends with."""
-    return _text(error.message, DETAILS_BYTES)
 
 
 def _text(text: str, limit: int = TEXT_BYTES) -> str:

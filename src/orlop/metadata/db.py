@@ -9,6 +9,7 @@ for a barrier of the disk. Nothing here knows a table.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +48,10 @@ _PRAGMAS: Final[tuple[tuple[str, str | int, str | int], ...]] = (
 )
 """What each connection is told. A setting that does not hold is refused, because
 durability rests on the first two."""
+
+_LOG_BYTES: Final = 8 << 20
+"""Space kept for the write-ahead log: SQLite checkpoints at about 4 MiB, and a removal
+of some thousand rows must fit in beside that."""
 
 _BUSY_MILLISECONDS: Final = 5000
 """Patience with somebody else's lock: only a backup tool could hold one, and briefly."""
@@ -161,6 +166,7 @@ class Database:
             if unclean:
                 _check(self._write, self._path)
             migrate(self._write)
+            _reserve(f"{self._path}-wal")
             if new:
                 files.fsync_dir(directory)
             self._read = _connection(self._path, f"{self._path}: reader")
@@ -206,6 +212,24 @@ class Database:
         self._read = self._write = None
 
 
+def _reserve(path: str) -> None:
+    """Keep space for the log, so that things can be removed when the disk is full.
+
+    The log's length does not change; SQLite writes into the reserved blocks. (Its
+    locks are on other files, so that closing this descriptor drops none.)
+    """
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mode = files.FALLOC_FL_KEEP_SIZE
+        files.fallocate(fd, offset=0, length=_LOG_BYTES, mode=mode)
+    except OSError as error:
+        # Without the reserve everything works while there is space.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(fd)
+
+
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
@@ -215,20 +239,24 @@ def _size(path: str) -> int:
 
 def _connection(path: str, name: str) -> apsw.Connection:
     connection = apsw.Connection(path)
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    for pragma, value, expected in _PRAGMAS:
-        connection.pragma(pragma, value)
-        found = connection.pragma(pragma)
-        if found != expected:
-            connection.close()
-            raise FailedPrecondition(
-                f"SQLite has {pragma}={found} instead of {expected} ({name})",
-                hint="put the root directory on a local file system",
-            )
+    try:
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        for pragma, value, expected in _PRAGMAS:
+            connection.pragma(pragma, value)
+            found = connection.pragma(pragma)
+            if found != expected:
+                raise FailedPrecondition(
+                    f"SQLite has {pragma}={found} instead of {expected} ({name})",
+                    hint="put the root directory on a local file system",
+                )
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _check(connection: apsw.Connection, path: str) -> None:
-    problem = connection.pragma("quick_check(1)")
-    if problem != "ok":
+    row = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if row is None or row[0] != "ok":
+        problem = "no answer" if row is None else row[0]
         raise StoreCorrupt(f"{problem}: {path}", hint="restore or remove the database")

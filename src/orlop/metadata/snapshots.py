@@ -125,11 +125,14 @@ def commit(
     active = snapshot(connection, namespace, snapshotter, key)
     if active is None or active.kind != "active":
         raise NotFound(f"snapshot {key}: not active in {snapshotter}")
-    add(connection, namespace, committed, now=now)
+    if snapshot(connection, namespace, snapshotter, committed.key) is not None:
+        raise AlreadyExists(f"snapshot {committed.key}: the key is taken in {snapshotter}")
+    # In this order: two rows for one directory would be counted as one file.
     connection.execute(
         "DELETE FROM snapshot WHERE namespace = ? AND snapshotter = ? AND key = ?",
         (namespace, snapshotter, key),
     )
+    add(connection, namespace, committed, now=now)
 
 
 def label(

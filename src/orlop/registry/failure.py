@@ -66,6 +66,8 @@ def translate(error: Exception, *, host: str, settings: RegistrySettings) -> Orl
     if secure is not None:
         cause, hint = tls.reason(secure)
         return TLSFailed(f"{where}: {cause}", hint=hint)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, aiohttp.ClientError):
+        return _from_os(error, where)  # a TimeoutError with a number is the kernel's
     for foreign, ours, text in _KINDS:
         if isinstance(error, foreign):
             cause = text.format(

@@ -45,15 +45,16 @@ def context(settings: TLSSettings) -> ssl.SSLContext:
 def reason(error: ssl.SSLError) -> tuple[str, str]:
     """Why a session failed, and what the user can do about it; one line each."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        cause = (error.verify_message or "certificate is not valid").rstrip(".")
+        # Only errors that OpenSSL made have these attributes.
+        cause = (getattr(error, "verify_message", "") or "it is not valid").rstrip(".")
         hint = ""
-        if error.verify_code in _UNKNOWN_ISSUER:
+        if getattr(error, "verify_code", None) in _UNKNOWN_ISSUER:
             hint = "configure the registry's authority as ca_file"
         return f"certificate: {cause}", hint
-    if error.reason in _PLAIN_ANSWERS:
+    library_reason: str = getattr(error, "reason", None) or "handshake failed"
+    if library_reason in _PLAIN_ANSWERS:
         return "the server does not speak TLS", "if that is meant, allow plain HTTP for this host"
-    words = (error.reason or "handshake failed").replace("_", " ").lower()
-    return f"TLS: {words}", ""
+    return f"TLS: {library_reason.replace('_', ' ').lower()}", ""
 
 
 _UNKNOWN_ISSUER: Final = frozenset({18, 19, 20, 21})
@@ -62,8 +63,8 @@ _UNKNOWN_ISSUER: Final = frozenset({18, 19, 20, 21})
 
 def _file_reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        words = (error.reason or "").replace("_", " ").lower()
-        return words or "no usable PEM content"
+        words: str = getattr(error, "reason", None) or ""
+        return words.replace("_", " ").lower() or "no usable PEM content"
     return error.strerror or "cannot be read"
 
 

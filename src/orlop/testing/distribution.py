@@ -28,6 +28,7 @@ import subprocess
 import time
 import urllib.parse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from orlop.errors import NotFound, RegistryRejected, RegistryUnavailable
@@ -35,7 +36,6 @@ from orlop.model.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
 PROGRAM: Final = "docker-registry"
@@ -253,17 +253,13 @@ class DistributionRegistry:
         }
 
     def _wait(self) -> None:
-        """Wait until the API answers, with whatever status."""
+        """Wait until the program, and not another one, listens on the port."""
         assert self._process is not None
         deadline = time.monotonic() + _STARTED_WITHIN
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                with self._connect() as connection:
-                    self._ask(connection, "GET", "/v2/")
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if _listens(self._process.pid, self.port):
                 return
-            time.sleep(0.02)
+            time.sleep(0.01)
         log = (self.directory / "log").read_bytes()[-1000:].decode("utf-8", "replace")
         raise RegistryUnavailable(f"{PROGRAM} does not serve on {self.address}: {log.strip()}")
 
@@ -318,6 +314,19 @@ def _digest_of(data: bytes | Path) -> Digest:
 def _expect(status: int, wanted: int, subject: str) -> None:
     if status != wanted:
         raise RegistryRejected(f"{subject}: the registry answers {status}", status=status)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """True when a process holds a socket that listens on an IPv4 port (proc(5), net/tcp)."""
+    local = f":{port:04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(local) and row[3] == "0A"}
+    with contextlib.suppress(OSError):  # it may end while we look
+        return any(
+            str(descriptor.readlink()) in sockets
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir()
+        )
+    return False
 
 
 def _free_port() -> int:

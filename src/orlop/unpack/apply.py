@@ -32,6 +32,7 @@ from orlop.linux.files import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     openat2,
+    sync_file_range,
 )
 from orlop.linux.trees import remove_tree
 from orlop.model import tar
@@ -61,6 +62,7 @@ _OPEN_PARENT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_DIRECTORIES: Final = 256
 _MAX_LINKS: Final = 40
+_EARLY_BYTES: Final = 1 << 20  # smaller files cost more to ask for than they gain
 
 
 class NeedsParent(Exception):
@@ -391,6 +393,9 @@ class Applier:
             if not self._overlay or attributes.needed(entry):
                 attributes.apply(fd, entry, self.dropped, fresh=self._overlay)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
+            if entry.size >= _EARLY_BYTES:
+                # The barrier that publishes the image is then short.
+                sync_file_range(fd, offset=0, length=0)
         finally:
             os.close(fd)
 

@@ -78,9 +78,21 @@ def test_a_defect_is_one_line_too(
     assert main(["images"], connector=connector) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["orlop: internal error: KeyError: 'x'", "hint: set ORLOP_DEBUG=1 to see where"]
+
+
+@pytest.mark.parametrize("error", [StoreFull("no space"), OSError("no"), KeyError("x")])
+def test_debugging_shows_where(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DEBUG, raising=False)
+    assert main(["images"], connector=failing(error)) == 1
+    quiet = capsys.readouterr().err
     monkeypatch.setenv(DEBUG, "1")
-    with pytest.raises(KeyError):
-        main(["images"], connector=connector)
+    assert main(["images"], connector=failing(error)) == 1
+    loud = capsys.readouterr().err
+    assert loud.startswith("Traceback (most recent call last)")
+    assert loud.endswith(quiet)
+    assert "Traceback" not in quiet
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

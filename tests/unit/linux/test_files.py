@@ -239,11 +239,17 @@ def test_a_real_full_device(full: int) -> None:
 def test_any_failed_barrier_is_the_disk(barrier: object) -> None:
     assert callable(barrier)
     with pytest.raises(StoreIO, match=r"Bad file descriptor: \w+ of thing failed") as caught:
-        barrier(-1, what="thing")
+        barrier(1 << 20, what="thing")
     assert caught.value.hint
 
 
 # --- replaced ---------------------------------------------------------------------------------
+
+
+def replace_halfway(path: str) -> None:
+    with files.replaced(path) as file:
+        file.write(b"two")
+        raise RuntimeError("changed my mind")
 
 
 def test_replaced_is_all_or_nothing(tmp_path: Path) -> None:
@@ -252,9 +258,8 @@ def test_replaced_is_all_or_nothing(tmp_path: Path) -> None:
         file.write(b"one")
     assert path.read_bytes() == b"one"
     assert path.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(RuntimeError, match="changed my mind"), files.replaced(str(path)) as file:
-        file.write(b"two")
-        raise RuntimeError("changed my mind")
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        replace_halfway(str(path))
     assert path.read_bytes() == b"one"
     (tmp_path / ".settings.new").write_text("left by a crash")
     with files.replaced(str(path)) as file:

@@ -106,17 +106,17 @@ async def test_a_token_for_a_user() -> None:
 
 
 async def test_a_refresh_token_is_posted() -> None:
-    async with bearer(users=USERS, identity_tokens=frozenset({"refresh-me"})) as fake:
-        async with client() as c:
-            held = Credentials(username="<token>", identity_token="refresh-me")
-            await c.remote(fake, credentials=held).resolve()
-            request = fake.requests[1]
-            assert (request.method, request.path, request.query) == ("POST", "/token", "")
-            assert request.headers["content-type"] == "application/x-www-form-urlencoded"
-            wrong = Credentials(identity_token="refresh-you")
-            with pytest.raises(AuthFailed, match="refuses") as caught:
-                await c.remote(fake, credentials=wrong).resolve()
-            assert "refresh-you" not in str(caught.value)
+    known = frozenset({"refresh-me"})
+    async with bearer(users=USERS, identity_tokens=known) as fake, client() as c:
+        held = Credentials(username="<token>", identity_token="refresh-me")
+        await c.remote(fake, credentials=held).resolve()
+        request = fake.requests[1]
+        assert (request.method, request.path, request.query) == ("POST", "/token", "")
+        assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+        wrong = Credentials(identity_token="refresh-you")
+        with pytest.raises(AuthFailed, match="refuses") as caught:
+            await c.remote(fake, credentials=wrong).resolve()
+        assert "refresh-you" not in str(caught.value)
 
 
 async def test_a_registry_token_is_sent_as_it_is() -> None:
@@ -355,7 +355,7 @@ async def test_a_forbidden_repository() -> None:
     async with bearer() as fake, client() as c:
         body = b'{"errors":[{"code":"DENIED","message":"not yours"}]}'
         fake.fail(Fault(status=403, body=body), path="/manifests/", times=None)
-        with pytest.raises(AuthFailed, match="denies access .*DENIED: not yours"):
+        with pytest.raises(AuthFailed, match=r"denies access .*DENIED: not yours"):
             await c.remote(fake, credentials=ALICE).resolve()
         assert paths(fake) == [("HEAD", "latest"), ("GET", "latest")]
 

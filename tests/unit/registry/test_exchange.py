@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from orlop.errors import AuthFailed, AuthPolicy, NotFound, RegistryProtocol, RegistryUnavailable
@@ -9,11 +11,13 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.mediatype import OCI_LAYER
 from orlop.ports.registry import Credentials
-from orlop.registry.remote import HTTPRemote
 from orlop.registry.settings import HostSettings, RegistrySettings
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault, redirect
 from tests.unit.registry.rig import client
+
+if TYPE_CHECKING:
+    from orlop.registry.remote import HTTPRemote
 
 BLOB = b"some layer" * 100
 LAYER = Descriptor(OCI_LAYER, Digest.of(BLOB), len(BLOB))
@@ -63,25 +67,27 @@ async def test_within_an_origin_everything_travels() -> None:
         assert fake.requests[2].headers["authorization"] == "Basic"
 
 
+def guarded() -> FakeRegistry:
+    return filled(auth="basic", users={"alice": "wonderland"})
+
+
 async def test_there_and_back_again_loses_the_credentials() -> None:
-    async with filled(auth="basic", users={"alice": "wonderland"}) as fake, filled() as storage:
-        async with client() as c:
-            fake.fail(Fault(status=401, headers={"WWW-Authenticate": "Basic"}))
-            fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
-            storage.fail(redirect(f"{fake.url}/v2/x/blobs/{LAYER.digest}"))
-            fake.fail(Fault(status=404))
-            with pytest.raises(NotFound):
-                await read(c.remote(fake, credentials=ALICE))
-            assert "authorization" not in fake.requests[2].headers
+    async with guarded() as fake, filled() as storage, client() as c:
+        fake.fail(Fault(status=401, headers={"WWW-Authenticate": "Basic"}))
+        fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
+        storage.fail(redirect(f"{fake.url}/v2/x/blobs/{LAYER.digest}"))
+        fake.fail(Fault(status=404))
+        with pytest.raises(NotFound):
+            await read(c.remote(fake, credentials=ALICE))
+        assert "authorization" not in fake.requests[2].headers
 
 
 async def test_a_challenge_from_elsewhere_is_not_answered() -> None:
-    async with filled() as fake, filled(auth="basic", users={"alice": "wonderland"}) as storage:
-        async with client() as c:
-            fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
-            with pytest.raises(AuthFailed, match=storage.address):
-                await read(c.remote(fake, credentials=ALICE))
-            assert len(storage.requests) == 1
+    async with filled() as fake, guarded() as storage, client() as c:
+        fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}"))
+        with pytest.raises(AuthFailed, match=storage.address):
+            await read(c.remote(fake, credentials=ALICE))
+        assert len(storage.requests) == 1
 
 
 async def test_five_redirects_and_no_more() -> None:
@@ -137,15 +143,12 @@ async def test_a_retried_request_starts_at_the_registry_again() -> None:
         assert [r.query for r in storage.requests] == ["one", "two"]
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault(raw=b""), Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"), Fault(reset_at=0)]
-)
-async def test_broken_connections_are_tried_again(fault: Fault) -> None:
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
+async def test_broken_connections_are_tried_again(raw: bytes) -> None:
     async with filled() as fake, client() as c:
-        fake.fail(fault, times=1)
-        if fault.reset_at is None:
-            assert await read(c.remote(fake)) == BLOB
-        fake.fail(Fault(raw=b""), times=None)
+        fake.fail(Fault(raw=raw), times=2)
+        assert await read(c.remote(fake)) == BLOB
+        fake.fail(Fault(raw=raw), times=None)
         with pytest.raises(RegistryUnavailable):
             await read(c.remote(fake))
         assert c.traffic.in_flight == 0
@@ -181,7 +184,7 @@ async def test_nothing_is_in_flight_while_waiting() -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * (70 << 10) + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 101 + b"\r\n",
         b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"a" * 3000 + b"\r\n") * 30 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
     ],
 )
 async def test_answers_that_are_no_http(raw: bytes) -> None:

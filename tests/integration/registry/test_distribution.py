@@ -1,0 +1,338 @@
+"""Against the distribution project's registry: open, with passwords, with tokens, with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.errors import (
+    AuthFailed,
+    DigestMismatch,
+    NotFound,
+    RegistryProtocol,
+    RegistryRejected,
+    RegistryUnavailable,
+    TLSFailed,
+)
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.mediatype import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from orlop.ports.registry import Credentials
+from orlop.registry.settings import HostSettings, RegistrySettings
+from orlop.testing.distribution import DistributionRegistry, TokenAuth, basic
+from orlop.testing.fake_registry import FakeRegistry
+from orlop.testing.faults import Fault
+from tests.unit.registry.rig import Authority, client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.registry.remote import HTTPRemote
+
+BLOB = os.urandom(3 << 20) + b"tail"
+LAYER = Descriptor(OCI_LAYER, Digest.of(BLOB), len(BLOB))
+CONFIG = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}).encode()
+CONFIG_DESCRIPTOR = Descriptor(OCI_CONFIG, Digest.of(CONFIG), len(CONFIG))
+
+
+def described(descriptor: Descriptor) -> dict[str, object]:
+    return {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+
+
+DOCUMENT = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": described(CONFIG_DESCRIPTOR),
+        "layers": [described(LAYER)],
+    }
+).encode()
+MANIFEST = Descriptor(OCI_MANIFEST, Digest.of(DOCUMENT), len(DOCUMENT))
+
+
+def push(registry: DistributionRegistry) -> None:
+    assert registry.put_blob("library/app", BLOB) == LAYER.digest
+    assert registry.put_blob("library/app", CONFIG) == CONFIG_DESCRIPTOR.digest
+    assert registry.put_manifest("library/app", "latest", DOCUMENT, OCI_MANIFEST) == MANIFEST.digest
+
+
+async def read(remote: HTTPRemote, offset: int = 0) -> tuple[int, bytes]:
+    async with remote.blob(LAYER, offset=offset) as stream:
+        pieces = []
+        while piece := await stream.read():
+            pieces.append(piece)
+        return stream.start, b"".join(pieces)
+
+
+async def pull(remote: HTTPRemote) -> None:
+    resolved = await remote.resolve()
+    assert resolved.descriptor == MANIFEST
+    assert await remote.document(MANIFEST, limit=1 << 20) == DOCUMENT
+    assert await remote.document(CONFIG_DESCRIPTOR, limit=1 << 20) == CONFIG
+    assert await read(remote) == (0, BLOB)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    with DistributionRegistry(tmp_path_factory.mktemp("registry")) as running:
+        push(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("authority"))
+
+
+async def test_by_tag_and_by_digest(registry: DistributionRegistry) -> None:
+    async with client() as c:
+        await pull(c.remote(registry.address))
+        await pull(c.remote(registry.address, f"library/app@{MANIFEST.digest}"))
+
+
+async def test_ranges(registry: DistributionRegistry) -> None:
+    async with client() as c:
+        remote = c.remote(registry.address)
+        for offset in (1, 1 << 20, len(BLOB) - 1):
+            assert await read(remote, offset) == (offset, BLOB[offset:])
+        with pytest.raises(RegistryProtocol, match="no byte"):
+            await read(remote, len(BLOB))
+
+
+async def test_layers_in_parallel(registry: DistributionRegistry) -> None:
+    async with client() as c:
+        remote = c.remote(registry.address)
+        found = await asyncio.gather(*(read(remote) for _ in range(6)))
+        assert found == [(0, BLOB)] * 6
+
+
+async def test_what_is_not_there(registry: DistributionRegistry) -> None:
+    async with client() as c:
+        for name in ("library/app:none", "library/none:latest", f"library/app@{LAYER.digest}"):
+            with pytest.raises(NotFound, match=f"{name}: not found in registry"):
+                await c.remote(registry.address, name).resolve()
+        gone = replace(LAYER, digest=Digest.of(b"gone"))
+        with pytest.raises(NotFound, match="BLOB_UNKNOWN"):
+            async with c.remote(registry.address).blob(gone):
+                pass
+
+
+async def test_a_descriptor_that_lies_about_the_size(registry: DistributionRegistry) -> None:
+    async with client() as c:
+        for difference in (-1, 1):
+            wrong = replace(LAYER, size=LAYER.size + difference)
+            with pytest.raises(RegistryProtocol, match=f"sends {len(BLOB)} bytes instead of"):
+                async with c.remote(registry.address).blob(wrong):
+                    pass
+
+
+async def test_a_document_changed_on_the_registrys_disk(tmp_path: Path) -> None:
+    with DistributionRegistry(tmp_path) as own:
+        push(own)
+        digest = CONFIG_DESCRIPTOR.digest
+        (data,) = (tmp_path / "storage").rglob(f"{digest.hex}/data")
+        data.write_bytes(CONFIG.replace(b"linux", b"linuz"))
+        async with client() as c:
+            with pytest.raises(DigestMismatch):
+                await c.remote(own.address).document(CONFIG_DESCRIPTOR, limit=1 << 20)
+
+
+async def test_uploads_are_skipped_and_refused(
+    registry: DistributionRegistry, tmp_path: Path
+) -> None:
+    file = tmp_path / "blob"
+    file.write_bytes(BLOB)
+    begin = time.monotonic()
+    assert registry.put_blob("library/app", file) == LAYER.digest
+    assert registry.put_blob("library/other", file) == LAYER.digest
+    assert time.monotonic() - begin < 5
+    with pytest.raises(RegistryRejected) as caught:
+        registry.put_manifest("library/app", "bad", b"{}", OCI_MANIFEST)
+    assert caught.value.status == 400
+    missing = DOCUMENT.replace(LAYER.digest.hex.encode(), Digest.of(b"x").hex.encode())
+    with pytest.raises(RegistryRejected):
+        registry.put_manifest("library/app", "bad", missing, OCI_MANIFEST)
+
+
+async def test_deleting(tmp_path: Path) -> None:
+    with DistributionRegistry(tmp_path) as own:
+        push(own)
+        own.delete_manifest("library/app", MANIFEST.digest)
+        async with client() as c:
+            with pytest.raises(NotFound):
+                await c.remote(own.address).resolve()
+
+
+async def test_a_restart_on_the_same_port(tmp_path: Path) -> None:
+    with DistributionRegistry(tmp_path) as own:
+        push(own)
+        address, pid = own.address, own.pid
+        async with client() as c:
+            remote = c.remote(address)
+            await remote.resolve()
+            own.stop()
+            with pytest.raises(RegistryUnavailable, match="connection refused"):
+                await remote.resolve()
+            own.start()
+            assert (own.address, own.pid != pid) == (address, True)
+            await pull(remote)
+
+
+def test_a_registry_that_cannot_start(tmp_path: Path) -> None:
+    with DistributionRegistry(tmp_path / "one") as first:
+        second = DistributionRegistry(tmp_path / "two", port=first.port, htpasswd=tmp_path / "x")
+        with pytest.raises(RegistryUnavailable, match="does not serve"):
+            second.start()
+
+
+def htpasswd(file: Path, user: str, password: str) -> None:
+    command = ["htpasswd", "-nbB", "-C", "4", user, password]
+    file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+async def test_passwords(tmp_path: Path) -> None:
+    users = tmp_path / "htpasswd"
+    htpasswd(users, "alice", "wonderland")
+    access = basic("alice", "wonderland")
+    with DistributionRegistry(tmp_path, htpasswd=users, authorization=access) as own:
+        push(own)
+        async with client() as c:
+            alice = Credentials(username="alice", password="wonderland")
+            await pull(c.remote(own.address, credentials=alice))
+            wrong = Credentials(username="alice", password="wrong")
+            with pytest.raises(AuthFailed, match="does not accept the credentials"):
+                await c.remote(own.address, credentials=wrong).resolve()
+            with pytest.raises(AuthFailed, match="wants credentials"):
+                await c.remote(own.address).resolve()
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def signed(authority: Authority, certificate: Path, key: Path, access: list[object]) -> str:
+    """A JSON web token as the registry wants it (RFC 7519; ES256, chain in ``x5c``)."""
+    der = subprocess.run(
+        ["openssl", "x509", "-in", str(certificate), "-outform", "DER"],
+        check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    head = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
+    now = int(time.time())
+    claims = {
+        "iss": "test issuer", "aud": "test service", "sub": "", "jti": str(uuid.uuid4()),
+        "iat": now, "nbf": now - 10, "exp": now + 300, "access": access,
+    }  # fmt: skip
+    text = f"{encoded(json.dumps(head).encode())}.{encoded(json.dumps(claims).encode())}"
+    signature = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-sign", str(key)],
+        input=text.encode(), check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    # DER (SEQUENCE of two INTEGERs) to the fixed form of RFC 7518 3.4.
+    first = 4 + signature[3]
+    numbers = (signature[4:first], signature[first + 2 :])
+    fixed = b"".join(n.lstrip(b"\0").rjust(32, b"\0") for n in numbers)
+    return f"{text}.{encoded(fixed)}"
+
+
+async def test_tokens(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.issue("signer", "DNS:signer")
+    everything = {"type": "repository", "name": "library/app", "actions": ["push", "pull"]}
+    pulling = {**everything, "actions": ["pull"]}
+    async with FakeRegistry() as service:
+        auth = TokenAuth(
+            f"{service.url}/token", "test service", "test issuer", authority.certificate
+        )
+        pusher = f"Bearer {signed(authority, certificate, key, [everything])}"
+        with DistributionRegistry(tmp_path, token=auth, authorization=pusher) as own:
+            await asyncio.to_thread(push, own)
+            hosts = {own.address: HostSettings(realms=(service.address,))}
+            async with client(RegistrySettings(hosts=hosts)) as c:
+                token = signed(authority, certificate, key, [pulling])
+                answer = json.dumps({"token": token, "expires_in": 300}).encode()
+                service.fail(Fault(status=200, body=answer), path="/token", times=None)
+                await pull(c.remote(own.address))
+                (asked,) = service.requests
+                assert asked.query == ("service=test+service&scope=repository:library/app:pull")
+                # A token for something else is refused, after one more try.
+                service.clear_rules()
+                other = signed(authority, certificate, key, [])
+                body = json.dumps({"token": other}).encode()
+                service.fail(Fault(status=200, body=body), path="/token", times=None)
+                c.clock.seconds += 4000
+                with pytest.raises(AuthFailed):
+                    await c.remote(own.address).resolve()
+
+
+async def test_tls_with_an_authority_of_its_own(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.issue("server", "IP:127.0.0.1", "DNS:localhost")
+    with DistributionRegistry(
+        tmp_path, certificate=certificate, key=key, ca_file=authority.certificate
+    ) as own:
+        push(own)
+        trusting = HostSettings(ca_file=str(authority.certificate))
+        async with client(RegistrySettings(hosts={own.address: trusting})) as c:
+            await pull(c.remote(own.address))
+        async with client(
+            RegistrySettings(hosts={own.address: HostSettings(skip_verify=True)})
+        ) as c:
+            await pull(c.remote(own.address))
+        strict = HostSettings(plain_http=False)
+        async with client(RegistrySettings(hosts={own.address: strict})) as c:
+            with pytest.raises(
+                TLSFailed, match="certificate: unable to get local issuer"
+            ) as failed:
+                await c.remote(own.address).resolve()
+            assert "ca_file" in failed.value.hint
+            assert c.traffic.started == [own.address]  # not tried again
+        # The other way round: HTTP to a server that wants TLS.
+        async with client() as c:
+            with pytest.raises(RegistryProtocol, match="not valid HTTP"):
+                await c.remote(own.address).resolve()
+
+
+async def test_a_certificate_for_another_name(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.issue("elsewhere", "DNS:elsewhere.test")
+    trusting = HostSettings(ca_file=str(authority.certificate))
+    with DistributionRegistry(
+        tmp_path, certificate=certificate, key=key, ca_file=authority.certificate, port=0
+    ) as own:
+        async with client(RegistrySettings(hosts={own.address: trusting})) as c:
+            with pytest.raises(TLSFailed, match="IP address mismatch"):
+                await c.remote(own.address).resolve()
+
+
+async def test_tls_to_a_server_that_has_none(registry: DistributionRegistry) -> None:
+    strict = HostSettings(plain_http=False)
+    async with client(RegistrySettings(hosts={registry.address: strict})) as c:
+        with pytest.raises(TLSFailed, match="does not speak TLS") as caught:
+            await c.remote(registry.address).resolve()
+        assert "plain HTTP" in caught.value.hint
+
+
+async def test_throughput(tmp_path: Path) -> None:
+    """Far below what any machine does (several GB/s); it catches copies gone wrong."""
+    size = 64 << 20
+    file = tmp_path / "blob"
+    file.write_bytes(bytes(size))
+    with DistributionRegistry(tmp_path / "registry") as own:
+        layer = Descriptor(OCI_LAYER, own.put_blob("library/app", file), size)
+        async with client() as c:
+            begin = time.monotonic()
+            async with c.remote(own.address).blob(layer) as stream:
+                while await stream.read():
+                    pass
+            assert size / (time.monotonic() - begin) > 100e6
