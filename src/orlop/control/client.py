@@ -63,7 +63,6 @@ class ControlClient:
         self._path = socket_path(address)
         self._channel: grpc.aio.Channel | None = None
         self._pinned: set[str] = set()
-        self._pulls: tuple[PullProgress, ...] = ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,15 +191,11 @@ class ControlClient:
             answer = await self._stub().Collect(pb.CollectRequest(dry_run=dry_run))
         return convert.collection_from(answer)
 
-    def pulls(self) -> Sequence[PullProgress]:
-        """The pulls that ran in the daemon when ``refresh_pulls`` last asked."""
-        return self._pulls
-
-    async def refresh_pulls(self) -> None:
-        """Ask the daemon which pulls run now; ``pulls`` tells the answer."""
+    async def running(self) -> Sequence[PullProgress]:
+        """See ``ImageService.running``."""
         with self._translated():
             answer = await self._stub().Pulls(pb.PullsRequest())
-        self._pulls = tuple(map(convert.progress_from, answer.pulls))
+        return tuple(map(convert.progress_from, answer.pulls))
 
     def _image(self, message: pb.Image) -> Image:
         if message.pinned:

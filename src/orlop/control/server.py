@@ -135,7 +135,9 @@ class ControlServicer(rpc.ControlServicer):
 
     async def Pulls(self, request: pb.PullsRequest, context: Context) -> pb.PullsResponse:
         """Pictures of the pulls that run now."""
-        return pb.PullsResponse(pulls=map(convert.progress_to, self._service.pulls()))
+        async with self._answering(context, "Pulls"):
+            running = await self._service.running()
+        return pb.PullsResponse(pulls=map(convert.progress_to, running))
 
     async def Version(self, request: pb.VersionRequest, context: Context) -> pb.VersionResponse:
         """Version of the daemon."""

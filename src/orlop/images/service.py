@@ -84,7 +84,7 @@ class LocalImageService:
         )
         return await self._puller.pull(request, progress)
 
-    def pulls(self) -> Sequence[PullProgress]:
+    async def running(self) -> Sequence[PullProgress]:
         """See the port."""
         return self._puller.pulls()
 

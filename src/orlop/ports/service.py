@@ -139,5 +139,5 @@ class ImageService(Protocol):
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """Remove what nothing refers to."""
 
-    def pulls(self) -> Sequence[PullProgress]:
+    async def running(self) -> Sequence[PullProgress]:
         """Pictures of the pulls that run now."""

@@ -241,8 +241,12 @@ class MemoryService:
         return GCReport(images=0, blobs=2, snapshots=1, bytes=4096)
 
     def pulls(self) -> Sequence[PullProgress]:
-        """See ``ImageService.pulls``."""
+        """The pulls that run now, for a test that waits for one."""
         return tuple(self._running.values())
+
+    async def running(self) -> Sequence[PullProgress]:
+        """See ``ImageService.running``."""
+        return self.pulls()
 
     async def _held(self, named: Reference) -> None:
         """Wait while a test holds the pull; otherwise let others run."""

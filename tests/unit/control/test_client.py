@@ -120,9 +120,7 @@ class TestPull:
         pull = asyncio.create_task(ends.client.pull(APP))
         await until(lambda: bool(ends.service.pulls()))
         async with ControlClient(ends.address) as other:
-            assert other.pulls() == ()
-            await other.refresh_pulls()
-            assert other.pulls() == ends.service.pulls()
+            assert await other.running() == ends.service.pulls()
         ends.service.hold[APP].set()
         await pull
 
