@@ -34,6 +34,7 @@ from orlop.config.load import load
 from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, PermissionDenied, StoreIO
 from orlop.linux import procs
+from orlop.linux.memory import limit_arenas
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -350,6 +351,7 @@ def main(
     Raises:
         OrlopError: the configuration is wrong, or as ``run``.
     """
+    limit_arenas(2)
     loaded = load(config)
     settings = loaded.config
     settings = with_directories(settings, root=root or settings.root, state=state or settings.state)

@@ -142,6 +142,7 @@ class Collector:
                 for blob in await self._metadata.blobs(namespace)
             }
             stored = await asyncio.to_thread(lambda: [blob.digest for blob in store.walk()])
+            known.update(digest for digest in stored if self._is_protected(digest))
             orphans = [digest for digest in stored if digest not in known]
             if errors := await self._delete_blobs(orphans):
                 raise errors[0]
@@ -185,6 +186,9 @@ class Collector:
     def _protected(self) -> frozenset[Node]:
         return frozenset().union(*(protection.nodes for protection in self._protections))
 
+    def _is_protected(self, digest: Digest) -> bool:
+        return refs.content(str(digest)) in self._protected()
+
     async def _mark(self, inventory: Inventory, protected: frozenset[Node]) -> Garbage:
         now = self._clock.now()
         return await asyncio.to_thread(mark, inventory, now=now, protected=protected)
@@ -204,7 +208,7 @@ class Collector:
         for digest in digests:
             # One lock a file: a pull that wants to protect something waits for one only.
             async with self._deciding:
-                if refs.content(str(digest)) not in self._protected():
+                if not self._is_protected(digest):
                     errors += await _attempt(partial(self._delete_blob, digest))
         return errors
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import json
 import re
@@ -238,16 +237,21 @@ class FakeRegistry:
         assert task is not None
         self._tasks.add(task)
         self._connections += 1
+        broken = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(*broken):
                 while await self._serve_one(reader, writer):
                     pass
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         except asyncio.CancelledError:
             # stop() does this; a task of asyncio's server that ends cancelled is logged.
             writer.transport.abort()
+            await asyncio.sleep(0)  # the loop closes the socket in its next round
         finally:
-            self._tasks.discard(task)
             writer.close()
+            self._tasks.discard(task)
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection is to be closed."""
@@ -323,13 +327,13 @@ class FakeRegistry:
         piece = min(_PIECE, max(1, fault.rate // 20)) if fault.rate else _PIECE
         for at in range(0, len(body), piece):
             data = body[at : at + piece]
+            if fault.rate:
+                await asyncio.sleep(len(data) / fault.rate)
             if fault.chunked:
                 writer.write(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
             else:
                 writer.write(data)
             await writer.drain()
-            if fault.rate:
-                await asyncio.sleep(len(data) / fault.rate)
         if fault.chunked:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
@@ -392,7 +396,7 @@ class FakeRegistry:
     def _knows(self, encoded: str) -> bool:
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor UTF-8
             return False
         return user in self._users and self._users[user] == password
 

@@ -19,6 +19,12 @@ from orlop.errors import (
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.mediatype import ACCEPT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from orlop.model.reference import Reference
+from orlop.ports.registry import Credentials
+from orlop.registry.hosts import Endpoint, Origin, endpoints
+from orlop.registry.remote import HTTPRemote
+from orlop.registry.settings import SYSTEM_TLS
+from orlop.registry.tokens import TokenCache
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault
 from tests.unit.registry.rig import Client, client
@@ -269,3 +275,61 @@ async def test_many_remotes_cost_nothing_until_they_are_used() -> None:
         remotes = [c.remote("registry.invalid", f"a/b:{n}") for n in range(100)]
         assert len(remotes) == 100
         assert c.traffic.started == []
+
+
+def over(c: Client, *hosts: FakeRegistry, upstream: FakeRegistry) -> HTTPRemote:
+    """A remote with mirrors in front, as a later configuration will make it."""
+    mirrors = [
+        Endpoint(Origin("http", "127.0.0.1", host.port), SYSTEM_TLS, upstream=False)
+        for host in hosts
+    ]
+    reference = Reference.parse(f"{upstream.address}/library/app:latest")
+    return HTTPRemote(
+        reference,
+        (*mirrors, *endpoints(reference, {})),
+        credentials=Credentials(username="alice", password="wonderland"),
+        exchange=c.registry._exchange,
+        tokens=TokenCache(),
+        traffic=c.traffic,
+    )
+
+
+async def test_the_next_host_helps_out() -> None:
+    async with FakeRegistry() as mirror, filled() as fake, client() as c:
+        remote = over(c, mirror, upstream=fake)
+        assert (await remote.resolve()).descriptor == DESCRIPTOR
+        assert await remote.document(DESCRIPTOR, limit=1000) == DOCUMENT
+        mirror.add_manifest("library/app", "latest", DOCUMENT, OCI_MANIFEST)
+        fake.clear_requests()
+        assert await remote.document(DESCRIPTOR, limit=1000) == DOCUMENT
+        assert fake.requests == []
+
+
+async def test_a_mirror_with_other_bytes_is_passed_over() -> None:
+    async with filled() as mirror, filled() as fake, client() as c:
+        mirror.fail(Fault(corrupt_at=1))
+        remote = over(c, mirror, upstream=fake)
+        assert await remote.document(DESCRIPTOR, limit=1000) == DOCUMENT
+
+
+def guarded() -> FakeRegistry:
+    fake = FakeRegistry(auth="basic", users={"alice": "wonderland"})
+    fake.add_manifest("library/app", "latest", DOCUMENT, OCI_MANIFEST)
+    return fake
+
+
+async def test_mirrors_see_no_credentials() -> None:
+    async with guarded() as mirror, guarded() as fake, client() as c:
+        await over(c, mirror, upstream=fake).resolve()
+        assert [r.headers.get("authorization") for r in mirror.requests] == [None]
+        assert [r.headers.get("authorization") for r in fake.requests] == [None, "Basic"]
+
+
+async def test_the_error_names_every_host() -> None:
+    async with FakeRegistry() as mirror, FakeRegistry() as fake, client() as c:
+        mirror.fail(Fault(status=503), times=None)
+        with pytest.raises(NotFound) as caught:
+            await over(c, mirror, upstream=fake).resolve()
+        text = str(caught.value)
+        assert f"not found in registry {fake.address}" in text
+        assert f"before that: {fake.address}/library/app:latest: registry {mirror.address}" in text

@@ -1,0 +1,40 @@
+"""What a process keeps after many threads have used much memory for a moment."""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import sys, threading
+from orlop.linux.memory import limit_arenas
+if int(sys.argv[1]):
+    assert limit_arenas(2)
+start = threading.Barrier(8)
+def use():
+    start.wait()
+    kept = [bytes(100_000) for _ in range(100)]
+    start.wait()
+threads = [threading.Thread(target=use) for _ in range(8)]
+for one in threads: one.start()
+for one in threads: one.join()
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc_stats()
+"""
+
+
+def _arenas(limit: int) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(limit)], capture_output=True, text=True, check=True
+    )
+    return sum(line.startswith("Arena ") for line in done.stderr.splitlines())
+
+
+def test_threads_share_few_arenas() -> None:
+    assert _arenas(limit=2) <= 2
+
+
+def test_without_the_limit_there_are_more() -> None:
+    if _arenas(limit=0) <= 2:
+        pytest.fail("the C library limits arenas by itself: limit_arenas has become useless")
