@@ -402,6 +402,7 @@ def sync_file_range(
     It shortens the barrier that follows, and is never one itself. Errors of the
     disk are left for that barrier; ``length`` 0 means to the end of the file.
     """
+    _mutates("sync_file_range", fd)
     if _sync_file_range(fd, offset, length, flags) != 0:
         code = ctypes.get_errno()
         if code in (errno.EBADF, errno.EINVAL):

@@ -54,7 +54,7 @@ def revision(connection: apsw.Connection, namespace: str) -> int:
     row = connection.execute(
         "SELECT number FROM revision WHERE namespace = ?", (namespace,)
     ).fetchone()
-    return 0 if row is None else int(str(row[0]))
+    return 0 if row is None else rows.integer(row[0])
 
 
 def count_change(connection: apsw.Connection, namespace: str) -> None:
@@ -99,7 +99,7 @@ def _sweep_blobs(
         ).fetchone()
         if row is not None and content.is_unused(connection, digest):
             unused.append(digest)
-            freed += int(str(row[0]))
+            freed += rows.integer(row[0])
     return tuple(unused), freed
 
 
@@ -114,7 +114,7 @@ def _sweep_snapshots(
             (namespace, snapshotter, key),
         ).fetchone()
         if row is not None:
-            removed[snapshotter, int(str(row[0]))] = int(str(row[1]))
+            removed[snapshotter, rows.integer(row[0])] = rows.integer(row[1])
     # Only now: children may have gone after their parents.
     for snapshotter, key in garbage:
         if child := snapshots.has_child(connection, namespace, snapshotter, key):

@@ -49,10 +49,11 @@ def by_prefix(
     """Images whose id's hex starts with ``prefix``, by id, at most ``limit``."""
     found = connection.execute(
         """
-        SELECT DISTINCT image_id FROM image_name
-        WHERE namespace = ?1 AND (
-            image_id BETWEEN 'sha256:' || ?2 AND 'sha256:' || ?2 || 'g'
-            OR image_id BETWEEN 'sha512:' || ?2 AND 'sha512:' || ?2 || 'g')
+        SELECT image_id FROM image_name INDEXED BY image_name_image
+        WHERE namespace = ?1 AND image_id BETWEEN 'sha256:' || ?2 AND 'sha256:' || ?2 || 'g'
+        UNION
+        SELECT image_id FROM image_name INDEXED BY image_name_image
+        WHERE namespace = ?1 AND image_id BETWEEN 'sha512:' || ?2 AND 'sha512:' || ?2 || 'g'
         ORDER BY image_id LIMIT ?3
         """,
         (namespace, prefix, limit),

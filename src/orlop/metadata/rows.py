@@ -8,6 +8,7 @@ append narrower conditions. Values are always bound, never written into a statem
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -52,11 +53,16 @@ NAME_OF_IMAGE: Final = (
 """Without the hint SQLite reads all names of the namespace in the order of their key."""
 LEASE: Final = "SELECT id, labels, created_at, expires_at FROM lease WHERE namespace = ?"
 
-_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_CACHED_DIGESTS: Final = 1 << 15
+"""An image's id and target stand in each of its names; checking them once is enough."""
+
+_CACHED_LABELS: Final = 1 << 10
+"""Most records of a kind have the same labels."""
 
 
+@lru_cache(maxsize=_CACHED_DIGESTS)
 def digest(text: str) -> Digest:
-    """Read a digest that we wrote.
+    """Read a digest that we wrote; the same object for the same text, mostly.
 
     Raises:
         StoreCorrupt: it is none: somebody else changed the database.
@@ -67,16 +73,15 @@ def digest(text: str) -> Digest:
         raise StoreCorrupt(f"{error}: metadata database") from error
 
 
+@lru_cache(maxsize=_CACHED_LABELS)
 def labels(text: str) -> Mapping[str, str]:
-    """Read labels that we wrote; the caller may keep but not change them.
+    """Read labels that we wrote: a read-only view, shared between records.
 
     Raises:
         StoreCorrupt: they are none.
     """
-    if text == "{}":
-        return _NO_LABELS
     try:
-        return cast("dict[str, str]", json.loads(text))
+        return MappingProxyType(cast("dict[str, str]", json.loads(text)))
     except ValueError as error:
         raise StoreCorrupt(f"labels are no JSON ({error}): metadata database") from error
 
@@ -89,6 +94,12 @@ def labels_text(value: Mapping[str, str]) -> str:
     """
     validate(value)
     return json.dumps(dict(value), separators=(",", ":"), sort_keys=True)
+
+
+def integer(value: object) -> int:
+    """A value of a column that holds integers only (the tables are strict)."""
+    assert isinstance(value, int)
+    return value
 
 
 def blob(row: Row) -> BlobRecord:

@@ -186,7 +186,7 @@ def directories(connection: apsw.Connection, snapshotter: str) -> set[int]:
     found = connection.execute(
         "SELECT DISTINCT directory FROM snapshot WHERE snapshotter = ?", (snapshotter,)
     )
-    return {int(str(row[0])) for row in found}
+    return {rows.integer(row[0]) for row in found}
 
 
 def _existing(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from orlop.errors import FailedPrecondition, Unavailable
-from orlop.metadata import collect, content, images, leases, publish, snapshots
+from orlop.metadata import collect, content, images, leases, publish, rows, snapshots
 from orlop.metadata.db import Database
 from orlop.metadata.listing import Listing
 from orlop.ports.metadata import Usage
@@ -274,6 +274,6 @@ class MetadataStore:
         def total(connection: apsw.Connection) -> Usage:
             row = connection.execute("SELECT bytes, inodes FROM total").fetchone()
             assert row is not None
-            return Usage(bytes=int(str(row[0])), inodes=int(str(row[1])))
+            return Usage(bytes=rows.integer(row[0]), inodes=rows.integer(row[1]))
 
         return await self._database.read(total)

@@ -397,18 +397,17 @@ class _Pull:
         ingests = await self._write_documents(stack, plan)
         await self._pipeline._publisher.wait_for_barrier()  # noqa: SLF001
         self._tracker.phase = "publishing"
-        await self._pipeline._publisher.publish(  # noqa: SLF001
-            Finished(
-                plan=plan,
-                reference=self._request.reference,
-                namespace=self._request.namespace,
-                staging=self._request.snapshotter.staging,
-                downloads=self._tracker.downloads,
-                layers=self._tracker.layers,
-                documents=tuple(ingests),
-            )
+        finished = Finished(
+            plan=plan,
+            reference=self._request.reference,
+            namespace=self._request.namespace,
+            staging=self._request.snapshotter.staging,
+            downloads=self._tracker.downloads,
+            layers=self._tracker.layers,
+            documents=tuple(ingests),
         )
-        ingests.clear()  # they have become blobs
+        ingests.clear()  # publishing closes them, whatever becomes of it
+        await self._pipeline._publisher.publish(finished)  # noqa: SLF001
 
     async def _write_documents(self, stack: AsyncExitStack, plan: Plan) -> list[Ingest]:
         """Ingests of the documents that the store does not have."""

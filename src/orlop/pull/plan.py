@@ -213,8 +213,8 @@ def _blob_records(plan: Plan, reference: Reference, now: int) -> Sequence[BlobRe
     manifest = documents.manifest
     source = {labels.distribution_source(reference.domain): reference.path}
     records = []
-    children = [*(index.digest for index in documents.indexes[1:]), manifest.digest]
-    for index, child in zip(documents.indexes, children, strict=True):
+    path = [*(index.digest for index in documents.indexes), manifest.digest]
+    for index, child in zip(documents.indexes, path[1:], strict=True):
         own = {
             labels.gc_ref_manifest(at): str(child)
             for at, entry in enumerate(index.manifests)

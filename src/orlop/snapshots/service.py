@@ -15,7 +15,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from orlop.errors import NotFound
+from orlop.errors import NotFound, SnapshotInUse
 from orlop.model import labels as label_rules
 from orlop.model.quote import quote
 from orlop.ports.metadata import Usage
@@ -238,7 +238,10 @@ class SnapshotService:
 
     async def _remove(self, namespace: str, key: str) -> None:
         """Remove the record, then the tree, unless another namespace holds it, too."""
-        record = await self._records.remove_snapshot(namespace, self.name, key)
+        try:
+            record = await self._records.remove_snapshot(namespace, self.name, key)
+        except SnapshotInUse as error:
+            raise SnapshotInUse(f"{error}: cannot remove snapshot {quote(key)}") from error
         if record.directory not in await self._records.directories(self.name):
             await asyncio.to_thread(self._format.delete, record.directory)
 

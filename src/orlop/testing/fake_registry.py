@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PIECE: Final = 256 << 10
+_SETTLING: Final = 10
+"""Rounds of the loop after which a connection that was just accepted has its task."""
 _MAX_HEAD: Final = 64 << 10
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<name>[^/]+)")
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
@@ -191,6 +193,8 @@ class FakeRegistry:
         if self._server is None:
             return
         self._server.close()
+        for _ in range(_SETTLING):
+            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

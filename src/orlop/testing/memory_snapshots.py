@@ -71,7 +71,7 @@ class MemorySnapshotRecords:
         record = self._get(namespace, snapshotter, key)
         children = [r.key for r in await self.snapshots(namespace, snapshotter) if r.parent == key]
         if children:
-            raise SnapshotInUse(f"cannot remove snapshot {key}: it has child {children[0]}")
+            raise SnapshotInUse(f"snapshot {key} is the parent of {children[0]}")
         del self._records[namespace, snapshotter, key]
         return record
 

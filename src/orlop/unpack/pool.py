@@ -191,7 +191,12 @@ class _Worker:
         dropped: dict[str, int] = {}
         told = 0
         while True:
-            frame = await loop.sock_recv(self._control, frames.MAX_FRAME)
+            try:
+                frame = await loop.sock_recv(self._control, frames.MAX_FRAME)
+            except ConnectionResetError:
+                # It ended before it had read all of ours; what it sent is still to come,
+                # and the kernel reports this once only.
+                continue
             if not frame:
                 raise Internal("unpack worker died without a word")
             kind = frames.kind_of(frame)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import termios
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,19 @@ class Terminal:
             while text.encode() not in self.shown:
                 self.changed.clear()
                 await self.changed.wait()
+
+    async def reading(self) -> None:
+        """Wait until the command sleeps, as it does while it waits for a line.
+
+        A signal in the instant before would be noticed only after that line.
+        """
+        async with asyncio.timeout(_LIMIT):
+            while self.state() != "S":  # noqa: ASYNC110 (the kernel tells nobody)
+                await asyncio.sleep(0.01)
+
+    def state(self) -> str:
+        """The command's state, in the letters of proc(5)."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2][0]
 
     async def finish(self) -> tuple[int, str]:
         """Wait for the end: exit code, and everything that was shown."""

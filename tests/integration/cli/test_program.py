@@ -32,6 +32,8 @@ class Terminal(Protocol):
 
     async def until(self, text: str) -> None: ...
 
+    async def reading(self) -> None: ...
+
     async def finish(self) -> tuple[int, str]: ...
 
 
@@ -134,6 +136,7 @@ async def test_the_password_is_asked_for_and_not_shown(
 async def test_control_c_at_the_password(served: Served, on_terminal: OnTerminal) -> None:
     terminal = await on_terminal("pull", "private.example/secret", "--creds", "ann")
     await terminal.until("Password for ann: ")
+    await terminal.reading()
     terminal.type("\x03")
     code, shown = await terminal.finish()
     assert code == 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -258,6 +259,37 @@ async def test_a_change_in_between_is_noticed(
     (image,) = await metadata.images(NS)
     assert len(list(blobs.walk())) == 3
     assert image.record.id == config
+
+
+async def test_a_file_whose_turn_has_not_come_can_still_be_kept(
+    metadata: MetadataStore, blobs: LocalBlobStore
+) -> None:
+    """The rows are gone, the first file is being deleted, a pull asks for the others."""
+    deleting = asyncio.Event()
+    go_on = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def delete(digest: Digest) -> None:
+        loop.call_soon_threadsafe(deleting.set)
+        assert go_on.wait(timeout=30)
+        blobs.delete(digest)
+
+    collector = Collector(
+        metadata, ManualClock(), delete_blob=delete, delete_directory=lambda *_: None
+    )
+    digests = [put(blobs, bytes([number])) for number in range(4)]
+    for digest in digests:
+        await metadata.put_blob(NS, BlobRecord(digest, 1))
+    async with collector.protect() as protection:
+        collection = asyncio.create_task(collector.collect())
+        await deleting.wait()
+        adding = asyncio.create_task(protection.add(digests))
+        await asyncio.sleep(0)
+        go_on.set()
+        await adding
+        await collection
+        assert await metadata.present_blobs(NS, digests) == set()
+        assert len(list(blobs.walk())) == 3
 
 
 class Restless(MetadataStore):

@@ -23,6 +23,7 @@ from orlop.errors import (
     Unavailable,
 )
 from orlop.linux import files
+from orlop.testing.file_events import FileEvents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,11 @@ def dirfd(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture(scope="module")
+def file_events() -> FileEvents:
+    return FileEvents()
 
 
 @pytest.fixture
@@ -246,6 +252,14 @@ def test_any_failed_barrier_is_the_disk(barrier: object) -> None:
 # --- replaced ---------------------------------------------------------------------------------
 
 
+def test_replaced_is_durable_before_and_after_it_has_its_name(
+    tmp_path: Path, file_events: FileEvents
+) -> None:
+    with file_events.recorded() as operations, files.replaced(str(tmp_path / "f")) as file:
+        file.write(b"one")
+    assert operations == ["unlink", "open", "chmod", "fsync", "rename", "fsync"]
+
+
 def replace_halfway(path: str) -> None:
     with files.replaced(path) as file:
         file.write(b"two")
@@ -273,6 +287,7 @@ def test_replaced_is_all_or_nothing(tmp_path: Path) -> None:
 SEEN = """
 import os, sys
 from orlop.linux import files
+from orlop.testing.file_events import FileEvents
 seen = []
 sys.addaudithook(lambda event, args: seen.append(args[0]) if event == "orlop.files" else None)
 os.chdir(sys.argv[1])

@@ -166,6 +166,15 @@ def test_unmount_says_when_nothing_is_mounted(target: Path) -> None:
 
 
 @pytest.mark.root
+def test_unmount_follows_no_link(tmp_path: Path, target: Path) -> None:
+    mounts.mount("tmpfs", str(target), fstype="tmpfs")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(OSError, match="unmount"):
+        mounts.unmount(str(tmp_path / "link"))
+    assert mounted_at(target) == ["tmpfs"]
+
+
+@pytest.mark.root
 def test_a_busy_mount_is_only_detached(target: Path) -> None:
     mounts.mount("tmpfs", str(target), fstype="tmpfs")
     with closing(os.open(target, os.O_RDONLY)) as fd:
@@ -252,6 +261,17 @@ def test_detached_overlays_have_no_place(tmp_path: Path, old_kernel: bool) -> No
 
 
 @pytest.mark.root
+def test_detached_overlays_do_not_spread(target: Path) -> None:
+    """What is mounted below a shared mount appears in all namespaces that share it."""
+    mounts.mount("tmpfs", str(target), fstype="tmpfs")
+    mounts.mount("none", str(target), fstype="", flags=1 << 20)  # MS_SHARED
+    made = mounts._Overlay(tuple(layers(target, "a", "b")), upper="", work="", options=())
+    before = read_mountinfo()
+    with closing(made.detached_by_options()):
+        assert read_mountinfo() == before
+
+
+@pytest.mark.root
 def test_a_detached_overlay_that_is_written_to(tmp_path: Path) -> None:
     lower = layers(tmp_path, "a", "b")
     upper, work = tmp_path / "upper", tmp_path / "work"
@@ -277,7 +297,7 @@ def test_one_lower_layer_is_opened_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_nothing_is_left_open(tmp_path: Path, target: Path) -> None:
-    lower = layers(tmp_path, "a:b", "c" * 250)
+    lower = layers(tmp_path, "a:b", *(f"{n:0250}" for n in range(20)))  # more than a page
     before = os.listdir("/proc/self/fd")
     for made in (["--missing"], lower):
         recipe = overlay(made, *mounts.OVERLAY_OPTIONS)

@@ -16,6 +16,7 @@ from orlop.ports.metadata import (
     SnapshotRecord,
     Target,
 )
+from orlop.testing.file_events import FileEvents
 from orlop.testing.manual_clock import ManualClock
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Samples:
             ),
             names=[self.name(name, word) for name in names],
         )
+
+
+@pytest.fixture(scope="session")
+def file_events() -> FileEvents:
+    return FileEvents()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ from orlop.metadata.migrations import MIGRATIONS, VERSION, migrate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from orlop.testing.file_events import FileEvents
 
 
 @pytest.fixture
@@ -132,6 +135,21 @@ async def test_directory_is_private_and_what_was_written_stays(path: Path) -> No
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
+async def test_a_new_database_has_a_durable_name(path: Path, file_events: FileEvents) -> None:
+    synced: list[str] = []
+
+    def watcher(operation: str, subject: object) -> None:
+        if operation == "fsync":
+            synced.append(os.readlink(f"/proc/self/fd/{subject}"))
+
+    with file_events.watched(watcher):
+        await (await Database.open(str(path))).close()
+    assert synced == [str(path.parent.parent), str(path.parent)]
+    with file_events.recorded() as operations:
+        await (await Database.open(str(path))).close()
+    assert "fsync" not in operations
+
+
 # --- kill -9 ----------------------------------------------------------------------------------
 
 WRITER = """
@@ -170,12 +188,11 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
 
 
 async def opening_fails(path: Path, kind: type[OrlopError], match: str) -> None:
-    threads = len(os.listdir("/proc/self/task"))
     descriptors = len(os.listdir("/proc/self/fd"))
     with pytest.raises(kind, match=match):
         await Database.open(str(path))
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert len(os.listdir("/proc/self/task")) <= threads + 1  # asyncio.to_thread keeps one
+    assert not [thread for thread in threading.enumerate() if "metadata" in thread.name]
 
 
 def put_file(path: Path, data: bytes) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +18,8 @@ from orlop.snapshots.directories import Directories
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.rigs.store_calls import StoreCalls
 
 
 @pytest.fixture
@@ -35,39 +35,6 @@ def directories(tmp_path: Path, root: Path) -> Iterator[Directories]:
     for found in reversed(read_mountinfo()):
         if found.target.startswith(f"{root}/"):
             unmount(found.target, detach=True)
-
-
-class Faults:
-    """Fails one kind of the store's system calls, once, through the audit hook of linux.files."""
-
-    def __init__(self) -> None:
-        self.operation = ""
-        self.code = 0
-        self.seen: list[str] = []
-        self.armed = False
-        sys.addaudithook(self._hook)
-
-    def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event != "orlop.files" or not self.armed:
-            return
-        operation = str(arguments[0])
-        self.seen.append(operation)
-        if operation == self.operation:
-            self.operation = ""
-            raise OSError(self.code, os.strerror(self.code))
-
-    @contextmanager
-    def watching(self, operation: str = "", code: int = errno.EIO) -> Iterator[list[str]]:
-        self.operation, self.code, self.seen, self.armed = operation, code, [], True
-        try:
-            yield self.seen
-        finally:
-            self.armed = False
-
-
-@pytest.fixture(scope="module")
-def faults() -> Faults:
-    return Faults()
 
 
 def content(root: Path) -> dict[str, list[str]]:
@@ -106,27 +73,29 @@ def test_nothing_works_before_recovery(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_names_are_durable_before_publish_returns(directories: Directories, faults: Faults) -> None:
+def test_names_are_durable_before_publish_returns(
+    directories: Directories, calls: StoreCalls
+) -> None:
     staged = [directories.make(), directories.make()]
-    with faults.watching() as seen:
+    with calls.watched() as seen:
         directories.publish(staged)
     assert seen == ["rename", "rename", "fsync"]
-    with faults.watching() as seen:
+    with calls.watched() as seen:
         directories.publish([])
     assert seen == []
 
 
-def test_a_failed_barrier_stops_everything(directories: Directories, faults: Faults) -> None:
+def test_a_failed_barrier_stops_everything(directories: Directories, calls: StoreCalls) -> None:
     staged = directories.make()
-    with faults.watching("fsync"), pytest.raises(StoreIO):
+    with calls.watched("fsync"), pytest.raises(StoreIO):
         directories.publish([staged])
 
 
 @pytest.mark.parametrize("operation", ["mkdir", "chmod"])
 def test_a_full_disk_leaves_nothing(
-    directories: Directories, root: Path, faults: Faults, operation: str
+    directories: Directories, root: Path, calls: StoreCalls, operation: str
 ) -> None:
-    with faults.watching(operation, errno.ENOSPC), pytest.raises(StoreFull, match="No space"):
+    with calls.watched(operation, errno.ENOSPC), pytest.raises(StoreFull, match="No space"):
         directories.make(work=True)
     assert content(root) == EMPTY
 
@@ -139,11 +108,11 @@ def test_a_tree_in_the_way_is_not_replaced(directories: Directories, root: Path)
 
 
 def test_deleting_goes_through_the_trash(
-    directories: Directories, root: Path, faults: Faults
+    directories: Directories, root: Path, calls: StoreCalls
 ) -> None:
     staged = directories.make()
     directories.publish([staged])
-    with faults.watching("rmdir"), pytest.raises(StoreIO):
+    with calls.watched("rmdir"), pytest.raises(StoreIO):
         directories.delete(staged.directory)
     assert content(root) == EMPTY | {"trash": ["1"]}
     # A second attempt, or the next start, finishes it.
@@ -219,10 +188,13 @@ def test_recovery_keeps_what_has_a_record(tmp_path: Path, root: Path) -> None:
     third = Directories(str(tmp_path), "test")
     third.recover({2, 50})
     assert third.make().directory == 79
+    fourth = Directories(str(tmp_path), "test")
+    fourth.recover({2, 500})
+    assert fourth.make().directory == 501
 
 
 def test_recovery_can_be_repeated_wherever_it_stopped(
-    tmp_path: Path, root: Path, faults: Faults
+    tmp_path: Path, root: Path, calls: StoreCalls
 ) -> None:
     for operation in ("rename", "unlink", "rmdir"):
         made = Directories(str(tmp_path), "test")
@@ -231,7 +203,7 @@ def test_recovery_can_be_repeated_wherever_it_stopped(
         for tree in trees:
             (open(os.path.join(tree.fs, "file"), "w")).close()
         made.publish(trees[:2])
-        with faults.watching(operation), pytest.raises(StoreIO):
+        with calls.watched(operation), pytest.raises(StoreIO):
             Directories(str(tmp_path), "test").recover({99})
         Directories(str(tmp_path), "test").recover({99})
         assert content(root) == EMPTY

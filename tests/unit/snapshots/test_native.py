@@ -14,6 +14,8 @@ from orlop.snapshots.native import Native
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.rigs.store_calls import StoreCalls
+
 pytestmark = pytest.mark.root
 
 
@@ -54,10 +56,12 @@ def test_a_layer_begins_as_a_copy_of_the_topmost(native: Native) -> None:
     assert os.listxattr(f"{second.fs}/dir") == []
 
 
-def test_only_writers_get_a_copy(native: Native) -> None:
+def test_only_writers_get_a_copy(native: Native, calls: StoreCalls) -> None:
     parent = native.stage([])
     os.mkdir(f"{parent.fs}/dir")
-    assert os.listdir(native.start([parent.fs], writable=True).fs) == ["dir"]
+    with calls.watched() as seen:
+        assert os.listdir(native.start([parent.fs], writable=True).fs) == ["dir"]
+    assert seen[-1] == "fsync"
     assert os.listdir(native.start([parent.fs], writable=False).fs) == []
 
 

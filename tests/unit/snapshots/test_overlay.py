@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.ports.snapshots import Staged
+    from tests.rigs.store_calls import StoreCalls
 
 pytestmark = pytest.mark.root
 
@@ -214,6 +215,12 @@ def test_a_new_snapshots_root_looks_like_its_parents(overlay: Overlay) -> None:
         assert found.st_mtime_ns == 6
         assert os.getxattr(staged.fs, "user.a") == b"b"
         assert sorted(os.listdir(staged.root)) == (["fs", "work"] if writable else ["fs"])
+
+
+def test_a_new_snapshots_directories_are_durable(overlay: Overlay, calls: StoreCalls) -> None:
+    with calls.watched() as seen:
+        overlay.start([], writable=True)
+    assert seen[-1] == "fsync"
 
 
 def test_a_parent_that_is_gone_leaves_nothing(overlay: Overlay) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import NotFound, OrlopError, StoreFull
+from orlop.errors import NotFound, OrlopError, StoreFull, StoreIO
 from orlop.linux.clock import SystemClock
 from orlop.ports.metadata import SnapshotRecord
 from orlop.snapshots.native import Native
@@ -17,6 +18,8 @@ from orlop.testing.memory_snapshots import MemorySnapshotRecords
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.rigs.store_calls import StoreCalls
 
 pytestmark = pytest.mark.root
 
@@ -74,6 +77,25 @@ async def test_a_record_that_cannot_be_written_leaves_no_tree(
     with pytest.raises(StoreFull):
         await service.prepare(NS, "key", "")
     assert trees(service) == []
+
+
+async def test_a_tree_that_cannot_be_published_is_discarded(
+    service: SnapshotService, calls: StoreCalls
+) -> None:
+    with calls.watched("rename", errno.ENOSPC), pytest.raises(StoreFull):
+        await service.prepare(NS, "key", "")
+    assert trees(service) == []
+    assert await service.walk(NS) == []
+
+
+async def test_files_are_durable_before_they_are_committed(
+    service: SnapshotService, calls: StoreCalls
+) -> None:
+    await service.prepare(NS, "key", "")
+    with calls.watched("syncfs") as seen, pytest.raises(StoreIO):
+        await service.commit(NS, "name", "key")
+    assert seen == ["syncfs"]
+    assert (await service.stat(NS, "key")).kind == "active"
 
 
 async def test_of_two_that_want_one_key_one_gets_it(service: SnapshotService) -> None:

@@ -223,10 +223,14 @@ def test_the_same_ingest_twice_is_one_blob(store: LocalBlobStore) -> None:
     store.verify(DIGEST)
 
 
-def test_a_long_ingest_is_written_back_early(store: LocalBlobStore) -> None:
+def test_a_long_ingest_is_written_back_early(
+    store: LocalBlobStore, file_events: FileEvents
+) -> None:
     with store.ingest("long") as ingest:
-        for _ in range(20):
-            ingest.write(bytes(1 << 20))
+        with file_events.recorded() as operations:
+            for _ in range(20):
+                ingest.write(bytes(1 << 20))
+        assert operations == [*["write"] * 8, "sync_file_range"] * 2 + ["write"] * 4
         ingest.verify(Digest.of(bytes(20 << 20)), 20 << 20)
 
 

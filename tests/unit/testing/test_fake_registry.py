@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import http.client
 import json
+import socket
 import ssl
 import subprocess
 import threading
@@ -174,8 +176,18 @@ def test_stopping_ends_a_stall() -> None:
         registry.fail(Fault(stall_at=0))
         connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=10)
         connection.request("GET", PATH)
+        connection.getresponse().close()
     connection.close()
     assert not [t for t in threading.enumerate() if t.name == "fake-registry"]
+
+
+def test_stopping_ends_a_connection_that_nobody_has_looked_at_yet() -> None:
+    for _ in range(20):
+        with FakeRegistry() as registry:
+            connection = socket.create_connection(("127.0.0.1", registry.port), timeout=10)
+        assert connection.recv(1) == b""
+        connection.close()
+    gc.collect()  # a socket that was forgotten is an error here
 
 
 def test_rules_are_taken_in_order_and_counted(registry: FakeRegistry) -> None:
