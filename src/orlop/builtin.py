@@ -206,6 +206,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         _pull_settings(config),
     )
     await mounts.forget_lost(settings.namespace)
+    # The first listing after a start reads everything; later ones only what has changed.
+    await metadata.images(settings.namespace)
     yield LocalImageService(
         settings,
         puller=pipeline,
