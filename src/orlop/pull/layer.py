@@ -84,7 +84,13 @@ class Layer:
 
     def trees(self) -> tuple[str, ...]:
         """The layer's own tree and those of its parents, topmost first."""
-        return (self.staged.fs, *self._lower())
+        found = []
+        layer = self
+        while True:
+            found.append(layer.staged.fs)
+            if layer._below is None:
+                return (*found, *layer._below_trees)
+            layer = layer._below.work
 
     async def run(self) -> None:
         """Unpack, then take from the layers below what is theirs to tell."""
