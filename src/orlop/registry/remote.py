@@ -14,6 +14,7 @@ import msgspec
 
 from orlop.errors import (
     AuthFailed,
+    AuthPolicy,
     DigestMismatch,
     InvalidReference,
     LimitExceeded,
@@ -51,6 +52,16 @@ if TYPE_CHECKING:
     from orlop.registry.tokens import TokenCache
 
 T = TypeVar("T")
+
+_NEXT_HOST: Final = (
+    RegistryError,
+    NotFound,
+    AuthFailed,
+    AuthPolicy,
+    SizeMismatch,
+    DigestMismatch,
+)
+"""Errors of one host that another one need not have."""
 
 _AUTH_ROUNDS: Final = 2
 """Challenges that are answered for one request; a third 401 is a no."""
@@ -129,7 +140,7 @@ class HTTPRemote:
         for host in able[:-1]:
             try:
                 return await ask(host)
-            except (RegistryError, NotFound, AuthFailed, SizeMismatch, DigestMismatch) as error:
+            except _NEXT_HOST as error:
                 causes.append(error.message)
         try:
             return await ask(able[-1])

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PIECE: Final = 256 << 10
-_SETTLING: Final = 10
-"""Rounds of the loop after which a connection that was just accepted has its task."""
 _MAX_HEAD: Final = 64 << 10
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<name>[^/]+)")
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
@@ -94,7 +92,7 @@ class FakeRegistry:
         self._requests: list[RecordedRequest] = []
         self._tokens: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = 0
         self._thread: _Thread | None = None
@@ -183,23 +181,21 @@ class FakeRegistry:
 
     async def start(self) -> None:
         """Serve on the running loop."""
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._tls, limit=_MAX_HEAD
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def stop(self) -> None:
         """Close the port and every connection; it may be started again on the same port."""
-        if self._server is None:
+        listener, self._listener = self._listener, None
+        if listener is None:
             return
-        self._server.close()
-        for _ in range(_SETTLING):
-            await asyncio.sleep(0)
-        for task in list(self._tasks):
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -236,26 +232,37 @@ class FakeRegistry:
 
     # One connection.
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._connections += 1
-        broken = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+    def _accept(self, listener: socket.socket) -> None:
+        # asyncio's own server forgets connections that it accepts while it is being closed.
         try:
-            with contextlib.suppress(*broken):
+            accepted, _ = listener.accept()
+        except OSError:
+            return  # the client is gone already
+        accepted.setblocking(False)
+        self._connections += 1
+        task = asyncio.get_running_loop().create_task(self._serve(accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: accepted.close())  # also if it never began
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_MAX_HEAD)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        broken = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+        with contextlib.suppress(*broken):
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, accepted, ssl=self._tls
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            try:
                 while await self._serve_one(reader, writer):
                     pass
-            writer.close()
-            with contextlib.suppress(OSError):
+                writer.close()
                 await writer.wait_closed()
-        except asyncio.CancelledError:
-            # stop() does this; a task of asyncio's server that ends cancelled is logged.
-            writer.transport.abort()
-            await asyncio.sleep(0)  # the loop closes the socket in its next round
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+            finally:
+                transport.abort()
+                await asyncio.sleep(0)  # the loop closes the socket in its next round
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection is to be closed."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import subprocess
 import time
 import uuid
@@ -18,6 +19,7 @@ from orlop.errors import (
     AuthFailed,
     DigestMismatch,
     NotFound,
+    RegistryError,
     RegistryProtocol,
     RegistryRejected,
     RegistryUnavailable,
@@ -193,8 +195,11 @@ async def test_a_restart_on_the_same_port(tmp_path: Path) -> None:
 def test_a_registry_that_cannot_start(tmp_path: Path) -> None:
     with DistributionRegistry(tmp_path / "one") as first:
         second = DistributionRegistry(tmp_path / "two", port=first.port, htpasswd=tmp_path / "x")
-        with pytest.raises(RegistryUnavailable, match="does not serve"):
-            second.start()
+        try:
+            with pytest.raises(RegistryUnavailable, match="does not serve"):
+                second.start()
+        finally:
+            second.stop()
 
 
 def htpasswd(file: Path, user: str, password: str) -> None:
@@ -300,6 +305,45 @@ async def test_tls_with_an_authority_of_its_own(tmp_path: Path, authority: Autho
         async with client() as c:
             with pytest.raises(RegistryProtocol, match="not valid HTTP"):
                 await c.remote(own.address).resolve()
+
+
+async def test_a_token_service_has_tls_settings_of_its_own(authority: Authority) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*authority.issue("both", "IP:127.0.0.1", "DNS:localhost"))
+    async with FakeRegistry(auth="bearer", tls=server) as service:
+        realm = f"https://localhost:{service.port}/token"
+        async with FakeRegistry(auth="bearer", tls=server, realm=realm) as fake:
+            fake.add_manifest("library/app", "latest", DOCUMENT, OCI_MANIFEST)
+            name = f"localhost:{service.port}"
+            lax = HostSettings(skip_verify=True, realms=(name,))
+            async with client(RegistrySettings(hosts={fake.address: lax})) as c:
+                with pytest.raises(TLSFailed, match=f"registry {name}: certificate"):
+                    await c.remote(fake.address).resolve()
+            trusting = HostSettings(ca_file=str(authority.certificate))
+            hosts = {fake.address: lax, name: trusting}
+            async with client(RegistrySettings(hosts=hosts)) as c:
+                with pytest.raises(AuthFailed):  # two registries that do not share their tokens
+                    await c.remote(fake.address).resolve()
+            assert [r.path for r in service.requests] == ["/token"] * 2
+
+
+async def test_a_client_certificate(tmp_path: Path, authority: Authority) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.certificate)
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_cert_chain(*authority.issue("server", "IP:127.0.0.1"))
+    certificate, key = map(str, authority.issue("client", "DNS:client"))
+    async with FakeRegistry(tls=server) as fake:
+        fake.add_manifest("library/app", "latest", DOCUMENT, OCI_MANIFEST)
+        known = HostSettings(
+            ca_file=str(authority.certificate), client_cert=certificate, client_key=key
+        )
+        async with client(RegistrySettings(hosts={fake.address: known})) as c:
+            assert (await c.remote(fake.address).resolve()).descriptor == MANIFEST
+        unknown = HostSettings(ca_file=str(authority.certificate))
+        async with client(RegistrySettings(hosts={fake.address: unknown})) as c:
+            # With TLS 1.3 the refusal follows the handshake and may be lost with the connection.
+            with pytest.raises(RegistryError):
+                await c.remote(fake.address).resolve()
 
 
 async def test_a_certificate_for_another_name(tmp_path: Path, authority: Authority) -> None:

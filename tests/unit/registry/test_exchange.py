@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from yarl import URL
 
 from orlop.errors import AuthFailed, AuthPolicy, NotFound, RegistryProtocol, RegistryUnavailable
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.mediatype import OCI_LAYER
 from orlop.ports.registry import Credentials
-from orlop.registry.settings import HostSettings, RegistrySettings
+from orlop.registry.exchange import Question
+from orlop.registry.hosts import Origin
+from orlop.registry.reach import Neighbourhood
+from orlop.registry.settings import SYSTEM_TLS, HostSettings, RegistrySettings, TLSSettings
+from orlop.registry.transport import Request
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault, redirect
 from tests.unit.registry.rig import client
@@ -201,3 +206,38 @@ async def test_interim_answers_have_an_end() -> None:
         fake.fail(Fault(raw=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50_000), times=None)
         with pytest.raises((RegistryUnavailable, RegistryProtocol)):
             await read(c.remote(fake))
+
+
+async def test_what_a_redirected_request_keeps() -> None:
+    known = HostSettings(ca_file="/ca.pem", headers={"X-Tenant": "t"})
+    async with client(RegistrySettings(hosts={"storage.example": known})) as c:
+        first = Origin("https", "10.0.0.1", 5000)
+        question = Question(
+            "GET",
+            f"{first}/v2/",
+            TLSSettings(skip_verify=True),
+            headers={"Range": "bytes=1-"},
+            private={"Authorization": "Bearer x"},
+        )
+        request = Request(
+            "GET",
+            URL(question.url),
+            question.tls,
+            headers={**question.headers, **question.private},
+        )
+
+        def go(location: str) -> Request:
+            return c.registry._exchange._redirected(request, question, first, location)
+
+        near = go("/other#fragment")
+        assert str(near.url) == f"{first}/other"
+        assert (near.tls, near.headers, near.home) == (request.tls, request.headers, None)
+        far = go("https://cdn.example/x")
+        assert (far.tls, far.headers, far.home) == (
+            SYSTEM_TLS,
+            question.headers,
+            Neighbourhood.PRIVATE,
+        )
+        ours = go("https://storage.example/x")
+        assert (ours.tls, ours.headers, ours.home) == (known.tls, question.headers, None)
+        assert "Bearer" not in repr(question) + repr(request)
