@@ -1,0 +1,63 @@
+# Everything that is done to orlop. `make help` lists the targets.
+
+PYTHON ?= python3
+REF ?=
+
+BIN := .venv/bin
+SOURCES := src tests bench demo tools examples
+
+.PHONY: help demo test check format bench crash proto lock docs clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+# Two environments in one directory: what orlop needs, and what working on it needs too.
+.venv/runtime: requirements.lock pyproject.toml tools/venv
+	tools/venv $(PYTHON) requirements.lock
+	@touch $@
+
+.venv/development: requirements.lock requirements-dev.lock pyproject.toml tools/venv
+	tools/venv $(PYTHON) requirements.lock requirements-dev.lock
+	@touch $@ .venv/runtime
+
+demo: .venv/runtime ## pull, mount and remove an image; REF=NAME takes it from its registry (root)
+	@$(BIN)/python -m demo $(if $(REF),"$(REF)")
+
+test: .venv/development ## check, then run all tests; as root installs the programs they run
+	@tools/test-servers
+	@$(MAKE) --no-print-directory check
+	@tools/run-tests
+
+check: .venv/development ## formatting, lint, types, direction of imports, generated code
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/mypy --no-error-summary tools examples
+	$(BIN)/lint-imports
+	tools/check-proto
+
+format: .venv/development ## put the code in form
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/development ## pulls in turns with containerd, on fresh file systems (root; takes minutes)
+	@tools/test-servers debootstrap
+	$(BIN)/python -m bench.pull
+	$(BIN)/python -m bench.limit
+
+crash: .venv/development ## kill pulls and removals at every change of the disk (root)
+	$(BIN)/python -m pytest tests/crash
+
+proto: .venv/development ## generate the gRPC code
+	tools/protoc
+
+lock: .venv/development ## resolve the requirements, keep the locked versions; UPGRADE=1 takes new ones
+	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
+
+docs: .venv/development ## write the pages that are made from the source
+	$(BIN)/python tools/errors_page.py
+
+clean: ## remove what can be made again
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

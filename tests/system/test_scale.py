@@ -1,0 +1,144 @@
+"""A store with a thousand images: listing and starting stay quick.
+
+The records are written directly, as a pull would; trees are empty directories. The
+figures are what is wanted on a quiet machine; the test allows three times as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from demo.client import CriClient
+from demo.surroundings import Daemon
+from orlop.linux.clock import SystemClock
+from orlop.metadata.store import MetadataStore
+from orlop.model.digest import Digest
+from orlop.ports.metadata import (
+    BlobRecord,
+    ImageName,
+    ImageRecord,
+    Publication,
+    SnapshotRecord,
+    Target,
+)
+from tests.system.rig import Program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.root
+
+IMAGES: Final = 1000
+LAYERS: Final = 4
+SLACK: Final = 3.0
+
+COMMAND_SECONDS: Final = 0.3
+"""``orlop images``, a process of its own."""
+
+LIST_SECONDS: Final = 0.020
+"""ListImages on an open connection."""
+
+START_SECONDS: Final = 1.5
+"""From the start of the daemon to the line that it is ready."""
+
+EMPTY: Final = "io.containerd.snapshotter.v1.overlayfs"
+
+
+def test_a_thousand_images(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Daemon(home) as fresh:
+        root = fresh.root
+    asyncio.run(_fill(root))
+
+    begun = time.monotonic()
+    with Daemon(home) as daemon:
+        start = time.monotonic() - begun
+        calls = asyncio.run(_list(daemon.address))
+        orlop = Program(("--address", daemon.address))
+        commands = [_timed(orlop) for _ in range(5)]
+        assert len(json.loads(orlop.output("images", "-o", "json"))) == IMAGES
+    call, command = statistics.median(calls), statistics.median(commands)
+    with capsys.disabled():
+        print(
+            f"\n{IMAGES} images: start {start:.2f} s, ListImages {call * 1000:.1f} ms"
+            f" (first {calls[0] * 1000:.1f} ms), orlop images {command:.2f} s"
+        )
+    assert start <= START_SECONDS * SLACK
+    assert call <= LIST_SECONDS * SLACK
+    assert calls[0] <= LIST_SECONDS * SLACK * 5, "the first list, too"
+    assert command <= COMMAND_SECONDS * SLACK
+
+
+async def _fill(root: Path) -> None:
+    database = root / "io.containerd.metadata.v1.sqlite" / "meta.db"
+    trees = root / EMPTY / "snapshots"
+    async with MetadataStore.open(str(database), SystemClock()) as store:
+        for number in range(IMAGES):
+            publication = _publication(number)
+            for snapshot in publication.snapshots:
+                os.makedirs(trees / str(snapshot.directory) / "fs", mode=0o700)
+            await store.publish("k8s.io", publication)
+
+
+async def _list(address: str) -> list[float]:
+    times = []
+    async with CriClient(address) as client:
+        for _ in range(20):
+            begun = time.monotonic()
+            found = await client.images()
+            times.append(time.monotonic() - begun)
+            assert len(found) == IMAGES
+    return times
+
+
+def _timed(orlop: Program) -> float:
+    begun = time.monotonic()
+    orlop.output("images")
+    return time.monotonic() - begun
+
+
+def _publication(number: int) -> Publication:
+    """What a pull of the image with this number would publish."""
+    config, manifest = _digest(f"config {number}"), _digest(f"manifest {number}")
+    layers = [_digest(f"layer {number} {layer}") for layer in range(LAYERS)]
+    chain = [str(_digest(f"chain {number} {layer}")) for layer in range(LAYERS)]
+    name = f"registry.example/team/application-{number}"
+    target = Target("application/vnd.oci.image.manifest.v1+json", manifest, 1000)
+    names = (f"{name}:v1", f"{name}@{manifest}", str(config))
+    return Publication(
+        blobs=[BlobRecord(digest, 1000) for digest in (config, manifest, *layers)],
+        snapshots=[
+            SnapshotRecord(
+                snapshotter="overlayfs",
+                key=key,
+                directory=number * LAYERS + layer + 1,
+                kind="committed",
+                parent=chain[layer - 1] if layer else "",
+                bytes=4096,
+                inodes=1,
+            )
+            for layer, key in enumerate(chain)
+        ],
+        record=ImageRecord(
+            id=config,
+            manifest=manifest,
+            platform="linux/amd64",
+            snapshotter="overlayfs",
+            chain_id=chain[-1],
+            user="1000",
+            content_bytes=1000 * (LAYERS + 2),
+            unpacked_bytes=4096 * LAYERS,
+            synced=True,
+        ),
+        names=[ImageName(one, target, config) for one in names],
+    )
+
+
+def _digest(word: str) -> Digest:
+    return Digest.of(word.encode())
