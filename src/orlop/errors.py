@@ -330,20 +330,33 @@ class StoreIO(OrlopError):
     reference = "store-io"
 
 
-def rebuild(reference: str, message: str, *, hint: str = "") -> OrlopError:
+def rebuild(
+    reference: str,
+    message: str,
+    *,
+    hint: str = "",
+    code: str = "",
+    limit: str = "",
+    status: int = 0,
+) -> OrlopError:
     """The error that another process reported, by its ``reference``.
 
     Args:
-        reference: ``OrlopError.reference`` of its class; an unknown one gives ``Internal``.
+        reference: ``OrlopError.reference`` of its class.
         message: its message, unchanged.
         hint: its hint, unchanged.
+        code: name of its code; a class that is not known here, from a newer
+            process, becomes the widest one of this code, and ``Internal`` without.
+        limit: of a ``LimitExceeded``.
+        status: of a ``RegistryRejected``.
     """
     kinds = {kind.reference: kind for kind in _descendants(OrlopError)}
-    kind = kinds.get(reference, Internal)
+    widest = {kind.code.name: kind for kind in reversed(OrlopError.__subclasses__())}
+    kind = kinds.get(reference) or widest.get(code, Internal)
     if issubclass(kind, LimitExceeded):
-        return LimitExceeded(message, limit="", hint=hint)
+        return kind(message, limit=limit, hint=hint)
     if issubclass(kind, RegistryRejected):
-        return RegistryRejected(message, status=0, hint=hint)
+        return kind(message, status=status, hint=hint)
     return kind(message, hint=hint)
 
 

@@ -20,14 +20,14 @@ from orlop.app import embedded
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image
 from orlop.testing.layers import directory, file, hard_link, symlink
-from tests.rigs.tree import differences, tree
+from tests.rigs.tree import Node, differences, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.ports.metadata import Image
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -125,7 +125,7 @@ async def _examine(
     assert usage.bytes >= blobs
 
 
-def _trees(root: Path) -> list[dict[bytes, object]]:
+def _trees(root: Path) -> list[dict[bytes, Node]]:
     """The layers' own trees of a store with one image, in a stable order."""
     found = [tree(path) for path in root.glob("*overlayfs/snapshots/*/fs")]
     for one in found:

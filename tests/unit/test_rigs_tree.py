@@ -97,6 +97,7 @@ def test_each_change_is_one_difference(top: Path, attribute: str) -> None:
     assert [line.split(" is ")[0] for line in lines] == [f"f: {attribute}"]
 
 
+@pytest.mark.root
 def test_snapshotter_attributes_do_not_count(top: Path) -> None:
     before = tree(top)
     os.setxattr(top, "trusted.overlay.opaque", b"y")
@@ -105,6 +106,7 @@ def test_snapshotter_attributes_do_not_count(top: Path) -> None:
     assert differences(before, tree(top)) == [".: xattrs is {'trusted.other': b'y'}, not {}"]
 
 
+@pytest.mark.root
 def test_symlinks_are_not_followed(top: Path) -> None:
     (top / "s").symlink_to("/")
     os.setxattr(top / "s", "trusted.a", b"1", follow_symlinks=False)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from orlop._proto import orlop_v1_pb2 as pb
-from orlop.errors import Internal, LimitExceeded, OrlopError, RegistryRejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from orlop.errors import LimitExceeded, OrlopError, RegistryRejected, rebuild
 
 METADATA_KEY: Final = "orlop-error-bin"
 """Trailing metadata that holds the ``Error`` message of a failed call."""
@@ -43,24 +40,14 @@ def from_message(message: pb.Error) -> OrlopError:
     A kind that is not known here, from a newer daemon, becomes the widest class
     of its code.
     """
-    kinds = {kind.reference: kind for kind in _tree(OrlopError)}
-    kind = kinds.get(message.reference) or _widest(message.code)
-    if issubclass(kind, LimitExceeded):
-        return kind(message.message, limit=message.limit, hint=message.hint)
-    if issubclass(kind, RegistryRejected):
-        return kind(message.message, status=message.status, hint=message.hint)
-    return kind(message.message, hint=message.hint)
-
-
-def _widest(code: str) -> type[OrlopError]:
-    names = {kind.code.name: kind for kind in reversed(OrlopError.__subclasses__())}
-    return names.get(code, Internal)
-
-
-def _tree(kind: type[OrlopError]) -> Iterator[type[OrlopError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _tree(child)
+    return rebuild(
+        message.reference,
+        message.message,
+        hint=message.hint,
+        code=message.code,
+        limit=message.limit,
+        status=message.status,
+    )
 
 
 def _text(text: str, limit: int = TEXT_BYTES) -> str:

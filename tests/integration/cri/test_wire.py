@@ -35,7 +35,8 @@ def varint(value: int) -> bytes:
 async def call(door: Door, method: str, request: bytes = b"") -> bytes:
     path = f"/runtime.v1.ImageService/{method}"
     ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = door.channel.unary_unary(path)
-    return await ask(request, timeout=2)
+    answer: bytes = await ask(request, timeout=2)
+    return answer
 
 
 async def test_pull_status_list_and_remove(door: Door) -> None:
