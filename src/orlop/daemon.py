@@ -244,9 +244,12 @@ async def _until_signal(
         sys.stderr.flush()
         notify_systemd("READY=1")
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
         loop.add_signal_handler(number, on_signal)
     await serve(open_service, settings, stop=stop, hurry=hurry, on_ready=on_ready)
+    # The loop's end takes its handlers away; one more signal must not spoil the exit code.
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
 
 @contextlib.asynccontextmanager

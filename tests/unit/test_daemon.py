@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -308,6 +309,9 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def end(self) -> tuple[int, str]:
         """Exit code, and the rest of stderr."""
         _, rest = self._process.communicate(timeout=10)
@@ -326,6 +330,15 @@ class TestProcess:
         assert "closed after []\n" in rest
         assert "Traceback" not in rest
         assert os.listdir(directory) == []
+
+    def test_signals_up_to_the_very_end_do_not_spoil_it(self, directory: Path) -> None:
+        with Process(directory) as process:
+            process.wait_for("ready on")
+            while not process.ended():
+                process.signal(signal.SIGTERM)
+                time.sleep(0.0005)
+            code, _ = process.end()
+        assert code == 0
 
     def test_memory_is_kept_from_cores_and_tracers(self, directory: Path) -> None:
         with Process(directory) as process:

@@ -68,6 +68,8 @@ def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
         from orlop.app import embedded
 
         return embedded(root=where.root)
+    # gRPC would tell people, too, when a daemon hangs up; our own message is enough.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from orlop.control.client import ControlClient
 
     return ControlClient(where.address)
