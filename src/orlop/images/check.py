@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound, OrlopError, StoreIO
 from orlop.model import manifest as manifests
-from orlop.model.limits import DEFAULTS
+from orlop.model.limits import DEFAULTS, Limits
 from orlop.ports.service import CheckReport
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class ImageCheck:
         metadata: Metadata,
         snapshotters: Mapping[str, Snapshotter],
         tree_exists: Callable[[str], bool],
+        limits: Limits = DEFAULTS,
     ) -> None:
         self._store = store
         self._metadata = metadata
         self._snapshotters = snapshotters
         self._tree_exists = tree_exists
+        self._limits = limits
 
     async def check(self, namespace: str, image: Image) -> CheckReport:
         """Read and hash every blob of ``image``, and look at every snapshot.
@@ -56,23 +58,20 @@ class ImageCheck:
         )
 
     async def _check_blobs(self, image: Image) -> list[str]:
-        problem = await self._problem(image.record.manifest)
-        if problem:
-            return [problem]
+        targets = [name.target.digest for name in image.names]
+        problems = [await self._problem(digest) for digest in [*targets, image.record.manifest]]
+        if problems[-1]:
+            return _each_once(problems)
         raw = await asyncio.to_thread(
-            self._store.read, image.record.manifest, DEFAULTS.manifest_bytes
+            self._store.read, image.record.manifest, self._limits.manifest_bytes
         )
-        manifest = manifests.parse(raw, media_type="", algorithm=image.record.manifest.algorithm)
-        problems = []
+        algorithm = image.record.manifest.algorithm
+        manifest = manifests.parse(raw, media_type="", limits=self._limits, algorithm=algorithm)
         if isinstance(manifest, manifests.Index):
-            return [f"manifest {image.record.manifest}: is an index"]
-        for digest in dict.fromkeys(
-            [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
-        ):
-            problem = await self._problem(digest)
-            if problem:
-                problems.append(problem)
-        return problems
+            return [*_each_once(problems), f"manifest {image.record.manifest}: is an index"]
+        digests = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        problems += [await self._problem(digest) for digest in dict.fromkeys(digests)]
+        return _each_once(problems)
 
     async def _problem(self, digest: Digest) -> str:
         try:
@@ -97,3 +96,7 @@ class ImageCheck:
         trees = [snapshotter.staging.tree(snapshot.directory) for snapshot in chain]
         missing = [tree for tree in trees if not await asyncio.to_thread(self._tree_exists, tree)]
         return [f"snapshot directory {tree} is missing" for tree in missing]
+
+
+def _each_once(problems: list[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, problems)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
+from orlop.images.completion import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -82,7 +82,7 @@ class PulledImage:
             try:
                 yield path
             finally:
-                await asyncio.shield(self._service.unmount(str(path)))
+                await to_the_end(self._service.unmount(str(path)))
         finally:
             if own:
                 os.rmdir(own)

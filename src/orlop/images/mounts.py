@@ -9,15 +9,16 @@ what was left by a crash or a reboot is found by it.
 from __future__ import annotations
 
 import asyncio
-import posixpath
+import os
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from orlop.images.completion import to_the_end
 from orlop.model import labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from orlop.ports.metadata import Image, SnapshotRecord
     from orlop.ports.mounting import Mounter
@@ -37,10 +38,29 @@ class ImageMounts:
     def __init__(self, snapshotters: Mapping[str, Snapshotter], mounter: Mounter) -> None:
         self._snapshotters = snapshotters
         self._mounter = mounter
+        self._turn = asyncio.Lock()
 
     async def mount(self, namespace: str, image: Image, target: str, *, writable: bool) -> None:
-        """See ``ImageService.mount``."""
-        target = _absolute(target)
+        """See ``ImageService.mount``. A mount that is cancelled is undone."""
+        target = await _resolved(target)
+        async with self._turn:
+            await to_the_end(
+                self._mount(namespace, image, target, writable=writable),
+                undo=lambda: self._unmount([namespace], target),
+            )
+
+    async def unmount(self, namespaces: Iterable[str], target: str) -> None:
+        """See ``ImageService.unmount``.
+
+        Args:
+            namespaces: that the image may belong to.
+            target: where it is mounted.
+        """
+        target = await _resolved(target)
+        async with self._turn:
+            await to_the_end(self._unmount(namespaces, target))
+
+    async def _mount(self, namespace: str, image: Image, target: str, *, writable: bool) -> None:
         snapshotter = self._snapshotter(image.record.snapshotter)
         if not image.record.chain_id:
             raise FailedPrecondition(f"image {image.record.id} has no layers to mount")
@@ -61,19 +81,24 @@ class ImageMounts:
             await snapshotter.remove(namespace, _key(target))
             raise
 
-    async def unmount(self, namespace: str, target: str) -> None:
-        """See ``ImageService.unmount``."""
-        target = _absolute(target)
-        for snapshotter in self._snapshotters.values():
-            try:
-                await snapshotter.stat(namespace, _key(target))
-            except NotFound:
-                continue
-            if await asyncio.to_thread(self._mounter.is_mounted, target):
-                await asyncio.to_thread(self._mounter.unmount, target)
-            await snapshotter.remove(namespace, _key(target))
-            return
-        raise NotFound(f"orlop has mounted no image on {target}")
+    async def _unmount(self, namespaces: Iterable[str], target: str) -> None:
+        found = await self._find(namespaces, target)
+        if found is None:
+            raise NotFound(f"orlop has mounted no image on {target}")
+        namespace, snapshotter = found
+        if await asyncio.to_thread(self._mounter.is_mounted, target):
+            await asyncio.to_thread(self._mounter.unmount, target)
+        await snapshotter.remove(namespace, _key(target))
+
+    async def _find(self, namespaces: Iterable[str], target: str) -> tuple[str, Snapshotter] | None:
+        for namespace in namespaces:
+            for snapshotter in self._snapshotters.values():
+                try:
+                    await snapshotter.stat(namespace, _key(target))
+                except NotFound:
+                    continue
+                return namespace, snapshotter
+        return None
 
     async def forget_lost(self, namespace: str) -> None:
         """At start: drop the snapshots of mounts that are gone."""
@@ -95,10 +120,11 @@ class ImageMounts:
         return found
 
 
-def _absolute(target: str) -> str:
-    if not posixpath.isabs(target):
+async def _resolved(target: str) -> str:
+    """The directory itself, whichever links lead to it."""
+    if not os.path.isabs(target):
         raise InvalidArgument(f"mount target {target!r} is no absolute path")
-    return posixpath.normpath(target)
+    return await asyncio.to_thread(os.path.realpath, target)
 
 
 def _key(target: str) -> str:

@@ -7,9 +7,17 @@ hands the work to the rooms behind the ports.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import InvalidArgument, InvalidReference, NotFound, StoreCorrupt, Unimplemented
+from orlop.errors import (
+    InvalidArgument,
+    InvalidReference,
+    NotFound,
+    StoreCorrupt,
+    Unavailable,
+    Unimplemented,
+)
 from orlop.images import find as finding
 from orlop.model import labels
 from orlop.model import manifest as manifests
@@ -161,21 +169,28 @@ class LocalImageService:
         if image is None:
             return False
         await self._metadata.remove_image(self._namespace(namespace), image.record.id)
-        await self._collector.collect()
+        await self._free_space()
         return True
 
     async def remove_name(self, text: str, namespace: str = "") -> bool:
         """See the port."""
         space = self._namespace(namespace)
         name = await finding.name_of(self._metadata, space, text)
-        if name is None:
+        image = name and await self._metadata.image_by_name(space, name)
+        if not name or not image:
             return await self.remove(text, namespace)
-        image = await self._metadata.image_by_name(space, name)
-        if image is not None and _is_last_reference(image, name):
+        doomed = _removed_with(image, name)
+        if doomed >= {other.name for other in image.names} - {str(image.record.id)}:
             return await self.remove(str(image.record.id), namespace)
-        removed = await self._metadata.remove_name(space, name)
-        await self._collector.collect()
-        return removed
+        for one in sorted(doomed):
+            await self._metadata.remove_name(space, one)
+        await self._free_space()
+        return True
+
+    async def _free_space(self) -> None:
+        # What a busy store keeps for now, a later collection removes: the name is gone.
+        with suppress(Unavailable):
+            await self._collector.collect()
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """See the port."""
@@ -192,7 +207,8 @@ class LocalImageService:
 
     async def unmount(self, target: str) -> None:
         """See the port."""
-        await self._mounts.unmount(self._settings.namespace, target)
+        namespaces = [self._settings.namespace, *await self._metadata.namespaces()]
+        await self._mounts.unmount(dict.fromkeys(namespaces), target)
 
     async def check(self, text: str = "", *, repair: bool = False) -> list[CheckReport]:
         """See the port."""
@@ -202,7 +218,16 @@ class LocalImageService:
                 hint="remove the damaged image and pull it again",
             )
         found = [await self._require(text)] if text else await self.images()
-        return [await self._checker.check(self._settings.namespace, image) for image in found]
+        reports = [await self._check(image) for image in found]
+        return [report for report in reports if report is not None]
+
+    async def _check(self, image: Image) -> CheckReport | None:
+        """What is wrong with an image; None when it has been removed meanwhile."""
+        namespace = self._settings.namespace
+        report = await self._checker.check(namespace, image)
+        if report.problems and await self._metadata.image_by_id(namespace, image.record.id) is None:
+            return None
+        return report
 
     # Inside.
 
@@ -223,11 +248,12 @@ def _normalised(name: str) -> str:
         raise InvalidArgument(f"pinned image {name!r}: {error.message}") from error
 
 
-def _is_last_reference(image: Image, name: str) -> bool:
-    """True when nothing but ids and digests of the same repository would be left.
+def _removed_with(image: Image, name: str) -> set[str]:
+    """The names that go with ``name``: a repository's digests do not outlive its last tag.
 
     ``docker rmi`` does the same: who removes the only tag means the image.
     """
-    others = {other.name for other in image.names} - {name, str(image.record.id)}
     repository = from_user(name).name
-    return all(other.startswith(f"{repository}@") for other in others)
+    siblings = {other.name for other in image.names if other.name.startswith(f"{repository}@")}
+    tags = {other.name for other in image.names if other.name.startswith(f"{repository}:")}
+    return {name} | siblings if tags == {name} else {name}

@@ -20,13 +20,16 @@ _LAST_DESCRIPTOR: Final = 0xFFFFFFFF
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that made it ends.
 
+    Args:
+        parent: process id that the parent had when it made us. When it has ended
+            already, this call does not return.
+
     Raises:
-        OSError: the kernel refused, or the parent is gone already.
+        OSError: the kernel refused.
     """
-    parent = os.getppid()
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -15,49 +15,82 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed: inodes, and bytes of disk of all but directories."""
+    """What was removed.
+
+    Attributes:
+        inodes: how many; a file that has another name elsewhere is not counted.
+        disk: bytes that they took, directories left out.
+        paths: of everything, from the name that was given on.
+    """
 
     inodes: int
-    bytes: int
+    disk: int
+    paths: tuple[bytes, ...]
 
 
-def remove_tree(name: bytes, dirfd: int) -> Removed:
+@dataclass(slots=True)
+class _Level:
+    """A directory that is being emptied."""
+
+    fd: int
+    name: bytes
+    path: bytes
+    names: list[bytes]
+
+
+def remove_tree(name: bytes, dirfd: int, *, block: int) -> Removed:
     """Remove the directory ``name`` below ``dirfd`` and everything in it.
 
-    Files with other links outside are counted as if they went away only when
-    theirs was the last link.
+    Args:
+        name: one name, not a path.
+        dirfd: descriptor of the directory that has it; the caller's.
+        block: size of the file system's blocks in bytes, see ``disk_bytes``.
 
     Raises:
         OSError: as the kernel says; what was removed until then is gone.
     """
     inodes = size = 0
-    # Each level: descriptor, its name in the level above, names still to remove.
-    levels: list[tuple[int, bytes, list[bytes]]] = []
-
-    def enter(parent: int, child: bytes) -> None:
-        fd = os.open(child, _OPEN, dir_fd=parent)
-        levels.append((fd, child, [os.fsencode(n) for n in os.listdir(fd)]))
-
-    enter(dirfd, name)
+    paths = [name]
+    levels = [_enter(dirfd, name, name)]
     try:
         while levels:
-            fd, own_name, names = levels[-1]
-            if not names:
-                os.close(fd)
+            level = levels[-1]
+            if not level.names:
+                os.close(level.fd)
                 levels.pop()
-                os.rmdir(own_name, dir_fd=levels[-1][0] if levels else dirfd)
+                os.rmdir(level.name, dir_fd=levels[-1].fd if levels else dirfd)
                 inodes += 1
                 continue
-            child = names.pop()
-            found = os.stat(child, dir_fd=fd, follow_symlinks=False)
+            child = level.names.pop()
+            path = level.path + b"/" + child
+            paths.append(path)
+            found = os.stat(child, dir_fd=level.fd, follow_symlinks=False)
             if stat.S_ISDIR(found.st_mode):
-                enter(fd, child)
+                levels.append(_enter(level.fd, child, path))
             else:
-                os.unlink(child, dir_fd=fd)
+                os.unlink(child, dir_fd=level.fd)
                 if found.st_nlink == 1:
                     inodes += 1
-                    size += found.st_blocks * 512
+                    size += disk_bytes(found, block)
     finally:
-        for fd, _, _ in levels:
-            os.close(fd)
-    return Removed(inodes, size)
+        for level in levels:
+            os.close(level.fd)
+    return Removed(inodes, size, tuple(paths))
+
+
+def disk_bytes(found: os.stat_result, block: int) -> int:
+    """What a file or link that is no directory takes of the disk, in bytes.
+
+    Its length in blocks, or less when it has holes. The kernel's own number alone
+    would not do: it has the file system's bookkeeping in it, and room reserved ahead.
+    """
+    return min(found.st_blocks * 512, -(-found.st_size // block) * block)
+
+
+def _enter(parent: int, name: bytes, path: bytes) -> _Level:
+    fd = os.open(name, _OPEN, dir_fd=parent)
+    try:
+        return _Level(fd, name, path, [os.fsencode(child) for child in os.listdir(fd)])
+    except BaseException:
+        os.close(fd)
+        raise

@@ -33,9 +33,11 @@ def normalise(path: bytes, limits: Limits = DEFAULTS) -> bytes:
     Leading slashes, ``.`` and empty components fall away; ``..`` removes the
     component before it, by text.
 
+    An empty path is the root.
+
     Raises:
         ArchiveEscape: the path leads above the root.
-        ArchiveInvalid: it is empty, too long, or contains NUL.
+        ArchiveInvalid: it is too long, or contains NUL.
         LimitExceeded: it has too many components.
     """
     # Nearly every path of a layer is clean already; this keeps them cheap.
@@ -70,6 +72,19 @@ def whiteout(name: bytes) -> Whiteout | None:
     return Whiteout.FILE
 
 
+def reserved(path: bytes) -> Whiteout | None:
+    """What the first component that begins with ``.wh.`` means; None when there is none.
+
+    Raises:
+        ArchiveInvalid: it would hide nothing, ``.`` or ``..``.
+    """
+    for component in path.split(b"/"):
+        kind = whiteout(component)
+        if kind is not None:
+            return kind
+    return None
+
+
 def hidden_name(name: bytes) -> bytes:
     """The name that a ``Whiteout.FILE`` hides."""
     return name[len(_WHITEOUT_PREFIX) :]
@@ -84,24 +99,6 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     """Parent directory and last component of a normalised path that is not ``ROOT``."""
     parent, _, name = path.rpartition(b"/")
     return parent or ROOT, name
-
-
-def follow(parent: bytes, target: bytes) -> bytes:
-    """Where a symbolic link in ``parent`` leads, by text, kept inside the root.
-
-    ``..`` at the root stays at the root, as the kernel has it for a process
-    whose root directory it is.
-    """
-    components: list[bytes] = []
-    if target[:1] != b"/" and parent != ROOT:
-        components = parent.split(b"/")
-    for component in target.split(b"/"):
-        if component == b"..":
-            if components:
-                components.pop()
-        elif component not in (b"", b"."):
-            components.append(component)
-    return b"/".join(components) or ROOT
 
 
 def shown(path: bytes) -> str:

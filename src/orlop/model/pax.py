@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import ArchiveInvalid, LimitExceeded
+from orlop.model.sparse import too_many
+from orlop.model.tarnumber import MAX_DIGITS, decimal
 
 if TYPE_CHECKING:
     from orlop.model.limits import Limits
 
 _XATTR = b"SCHILY.xattr."
-_MAX_NUMBER = 2**63 - 1
-_MAX_DIGITS = 20
 _NANO_DIGITS = 9
 
 
@@ -63,11 +63,11 @@ def parse(content: bytes, limits: Limits) -> Records:
         elif key == b"linkpath":
             records.link = _name(value, "linkpath")
         elif key == b"size":
-            records.size = _decimal(value, "size")
+            records.size = decimal(value, "PAX size")
         elif key == b"uid":
-            records.uid = _decimal(value, "uid")
+            records.uid = decimal(value, "PAX uid")
         elif key == b"gid":
-            records.gid = _decimal(value, "gid")
+            records.gid = decimal(value, "PAX gid")
         elif key == b"mtime":
             records.mtime = _time(value)
         elif key.startswith(_XATTR):
@@ -81,7 +81,7 @@ def parse(content: bytes, limits: Limits) -> Records:
     return records
 
 
-def check_global(content: bytes, limits: Limits) -> None:
+def check_global(content: bytes) -> None:
     """Read a global header, in which only comments are allowed.
 
     Git writes one with the commit's name. Anything else would change what
@@ -90,37 +90,11 @@ def check_global(content: bytes, limits: Limits) -> None:
     Raises:
         ArchiveInvalid: it is malformed or holds more than comments.
     """
-    del limits
     for key, _ in _split(content):
         if key != b"comment":
             raise ArchiveInvalid(
                 f"layer archive is malformed: global header sets {_shown(key)} for all members"
             )
-
-
-def sparse_map_in_data(content: bytes, limits: Limits) -> tuple[tuple[int, int], ...] | None:
-    """The map of format 1.0: a count, then offsets and lengths, each on a line.
-
-    Returns:
-        None while ``content`` does not hold all of it.
-    """
-    lines = content.split(b"\n")
-    complete = lines[:-1]
-    if not complete:
-        if len(content) > _MAX_DIGITS:
-            raise ArchiveInvalid("layer archive is malformed: sparse map without a count")
-        return None
-    count = _decimal(complete[0], "sparse count")
-    if count > limits.sparse_regions:
-        raise LimitExceeded(
-            f"layer archive has a file with {count} sparse regions,"
-            f" more than {limits.sparse_regions}",
-            limit="sparse_regions",
-        )
-    if len(complete) < 1 + 2 * count:
-        return None
-    numbers = [_decimal(line, "sparse map") for line in complete[1 : 1 + 2 * count]]
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _split(content: bytes) -> list[tuple[bytes, bytes]]:
@@ -129,7 +103,7 @@ def _split(content: bytes) -> list[tuple[bytes, bytes]]:
     at = 0
     end = len(content)
     while at < end:
-        space = content.find(b" ", at, at + _MAX_DIGITS)
+        space = content.find(b" ", at, at + MAX_DIGITS)
         digits = content[at:space] if space > 0 else b""
         if not digits.isdigit():
             raise ArchiveInvalid("layer archive is malformed: PAX record without length")
@@ -150,17 +124,11 @@ def _name(value: bytes, what: str) -> bytes:
     return value
 
 
-def _decimal(value: bytes, what: str) -> int:
-    if not value.isdigit() or len(value) > _MAX_DIGITS or int(value) > _MAX_NUMBER:
-        raise ArchiveInvalid(f"layer archive is malformed: PAX {what} is no number in range")
-    return int(value)
-
-
 def _time(value: bytes) -> int:
     """Seconds with a fraction, as nanoseconds; digits beyond the ninth are cut."""
     number = value.removeprefix(b"-")
     whole, _, fraction = number.partition(b".")
-    if not whole.isdigit() or len(whole) > _MAX_DIGITS or (fraction and not fraction.isdigit()):
+    if not whole.isdigit() or len(whole) > MAX_DIGITS or (fraction and not fraction.isdigit()):
         raise ArchiveInvalid("layer archive is malformed: PAX mtime is no time")
     nanoseconds = int(fraction[:_NANO_DIGITS].ljust(_NANO_DIGITS, b"0"))
     total: int = int(whole) * 1_000_000_000 + nanoseconds
@@ -176,7 +144,7 @@ def _add_xattr(into: dict[bytes, bytes], name: bytes, value: bytes, limits: Limi
             f" (name {len(name)}, value {len(value)} bytes)",
             limit="xattr_value_bytes",
         )
-    if len(into) >= limits.xattrs_per_inode:
+    if len(into) >= limits.xattrs_per_inode and name not in into:
         raise LimitExceeded(
             f"a file has more than {limits.xattrs_per_inode} extended attributes",
             limit="xattrs_per_inode",
@@ -193,24 +161,25 @@ def _sparse(keys: list[tuple[bytes, bytes]], limits: Limits) -> Sparse:
     size = single.get(b"realsize", single.get(b"size"))
     if size is None:
         raise ArchiveInvalid("layer archive is malformed: sparse member without its size")
-    real_size = _decimal(size, "sparse size")
-    if single.get(b"major") == b"1" and single.get(b"minor") == b"0":
+    real_size = decimal(size, "sparse size")
+    version = (single.get(b"major", b"0"), single.get(b"minor", b"0"))
+    if version == (b"1", b"0"):
         return Sparse(name, real_size, (), in_data=True)
+    if version not in ((b"0", b"0"), (b"0", b"1")):
+        raise ArchiveInvalid("layer archive is malformed: sparse member of an unknown version")
     if b"map" in single:
         text = single[b"map"]
-        numbers = [_decimal(number, "sparse map") for number in text.split(b",")] if text else []
+        numbers = [decimal(number, "sparse map") for number in text.split(b",")] if text else []
     else:
         order = [key for key, _ in keys if key in (b"offset", b"numbytes")]
         if order != [b"offset", b"numbytes"] * (len(order) // 2):
             raise ArchiveInvalid("layer archive is malformed: sparse records are out of order")
-        numbers = [_decimal(v, "sparse map") for k, v in keys if k in (b"offset", b"numbytes")]
-    if len(numbers) % 2:
-        raise ArchiveInvalid("layer archive is malformed: sparse map with half a region")
+        numbers = [decimal(v, "sparse map") for k, v in keys if k in (b"offset", b"numbytes")]
+    count = single.get(b"numblocks")
+    if len(numbers) % 2 or (count is not None and 2 * decimal(count, "count") != len(numbers)):
+        raise ArchiveInvalid("layer archive is malformed: sparse map of a wrong length")
     if len(numbers) // 2 > limits.sparse_regions:
-        raise LimitExceeded(
-            f"layer archive has a file with more than {limits.sparse_regions} sparse regions",
-            limit="sparse_regions",
-        )
+        raise too_many(limits)
     return Sparse(name, real_size, tuple(zip(numbers[::2], numbers[1::2], strict=True)), False)
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from zlib import adler32
 
 from orlop.errors import ArchiveInvalid, LimitExceeded
-from orlop.model import pax
+from orlop.model import pax, sparse, tarnumber
+from orlop.model.layerpath import shown
 from orlop.model.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
@@ -235,10 +236,9 @@ class TarParser:
         return self._member(block, fields, type_, size)
 
     def _verify_checksum(self, block: bytes, field: bytes) -> None:
-        try:
-            stored = int(field.strip(b" \0"), 8)
-        except ValueError:
-            raise ArchiveInvalid("layer archive is malformed: a header without checksum") from None
+        stored = tarnumber.octal(field)
+        if not stored:
+            raise ArchiveInvalid("layer archive is malformed: a header without checksum")
         # Adler-32's low half is 1 + the sum, exact as long as all bytes are ASCII.
         total = (adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
         total += _SPACES - sum(field)
@@ -254,26 +254,18 @@ class TarParser:
         known = self._numbers.get(field)
         if known is not None and known <= maximum:
             return known
-        if field[0] & 0x80:
-            value = int.from_bytes(field, "big", signed=True)
-            if field[0] == 0x80 or field[0] == 0xFF:
-                value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-                if field[0] == 0xFF:
-                    value = -1
-        else:
-            digits = field.strip(b" \0")
-            if not digits:
-                value = 0
-            elif digits.isdigit() and b"8" not in digits and b"9" not in digits:
-                value = int(digits, 8)
-            else:
-                raise ArchiveInvalid(f"layer archive is malformed: {what} {field!r} is no number")
-        if not 0 <= value <= maximum:
-            raise ArchiveInvalid(f"layer archive is malformed: {what} is out of range")
+        value = tarnumber.number(field, what, maximum)
         if len(self._numbers) >= _KEPT_NUMBERS:
             self._numbers.clear()
         self._numbers[field] = value
         return value
+
+    def _mtime(self, field: bytes) -> int:
+        """The header's time in ns, clamped to 0..2**33 s (GNU tar writes times before 1970)."""
+        seconds = (
+            tarnumber.base256(field) if field[0] & 0x80 else self._number(field, "mtime", _MAX_SIZE)
+        )
+        return min(max(seconds, 0), _MAX_MTIME) * _NANOSECONDS
 
     def _begin_extension(self, type_: int, size: int) -> None:
         if size > self._limits.tar_extension_bytes:
@@ -302,7 +294,7 @@ class TarParser:
         elif type_ == _PAX_GLOBAL:
             if self._pending():
                 raise ArchiveInvalid("layer archive is malformed: a global header inside a member")
-            pax.check_global(content, self._limits)
+            pax.check_global(content)
         elif type_ == _GNU_LONG_NAME:
             if self._long_name is not None:
                 raise ArchiveInvalid("layer archive is malformed: two long names for one member")
@@ -341,7 +333,7 @@ class TarParser:
         entry.mode = self._number(fields[1], "mode", 2**31) & 0o7777
         entry.uid = self._number(fields[2], "uid", _MAX_SIZE)
         entry.gid = self._number(fields[3], "gid", _MAX_SIZE)
-        entry.mtime = _header_mtime(self, fields[5])
+        entry.mtime = self._mtime(fields[5])
         if type_ in (HARD_LINK, SYMLINK):
             entry.link = fields[8].partition(b"\0")[0]
         elif type_ in (CHARACTER_DEVICE, BLOCK_DEVICE):
@@ -351,23 +343,24 @@ class TarParser:
             self._apply_extensions(entry)
         if entry.uid > _MAX_ID or entry.gid > _MAX_ID:
             raise ArchiveInvalid(
-                f"layer archive is malformed: owner of {entry.path!r} out of range"
+                f"layer archive is malformed: owner of {shown(entry.path)} out of range"
             )
         return self._begin_data(entry, block)
 
     def _apply_extensions(self, entry: Entry) -> None:
-        if self._long_name is not None:
-            entry.path = self._long_name
-        if self._long_link is not None and entry.type in (HARD_LINK, SYMLINK):
-            entry.link = self._long_link
-        records = self._pax
+        records = self._pax or pax.Records()
+        if None not in (self._long_name, records.path) or None not in (
+            self._long_link,
+            records.link,
+        ):
+            raise ArchiveInvalid("layer archive is malformed: one member has two long names")
+        path = self._long_name or records.path
+        link = self._long_link or records.link
         self._long_name = self._long_link = self._pax = None
-        if records is None:
-            return
-        if records.path is not None:
-            entry.path = records.path
-        if records.link is not None and entry.type in (HARD_LINK, SYMLINK):
-            entry.link = records.link
+        if path is not None:
+            entry.path = path
+        if link is not None and entry.type in (HARD_LINK, SYMLINK):
+            entry.link = link
         if records.size is not None:
             entry.size = entry.real_size = records.size
         if records.uid is not None:
@@ -380,35 +373,34 @@ class TarParser:
         if records.sparse is not None:
             self._apply_pax_sparse(entry, records.sparse)
 
-    def _apply_pax_sparse(self, entry: Entry, sparse: pax.Sparse) -> None:
+    def _apply_pax_sparse(self, entry: Entry, described: pax.Sparse) -> None:
         if entry.type != REGULAR:
             raise ArchiveInvalid("layer archive is malformed: sparse member that is no file")
-        if sparse.name is not None:
-            entry.path = sparse.name
-        entry.real_size = sparse.real_size
-        if sparse.in_data:
+        if described.name is not None:
+            entry.path = described.name
+        entry.real_size = described.real_size
+        if described.in_data:
             self._sparse_entry = entry
             self._sparse_old = False
         else:
-            _set_regions(entry, sparse.regions, self._limits)
+            _give_regions(entry, described.regions, self._limits)
 
     def _begin_data(self, entry: Entry, block: bytes) -> Entry | None:
         """Start reading what follows the header; None while a sparse map is still to come."""
         if entry.type in _WITHOUT_DATA and entry.size:
             raise ArchiveInvalid(
-                f"layer archive is malformed: {entry.path!r} has data but is no regular file"
+                f"layer archive is malformed: {shown(entry.path)} has data but is no regular file"
             )
         if entry.type == _GNU_SPARSE:
-            if self._sparse_entry is not None:
-                raise ArchiveInvalid("layer archive is malformed: two sparse maps for one member")
             entry.type = REGULAR
             entry.real_size = self._number(block[483:495], "real size", _MAX_SIZE)
             self._sparse_map = bytearray(block[386:482])
             if block[482]:
+                self._check_full_map()
                 self._sparse_entry = entry
                 self._sparse_old = True
                 return None
-            _set_regions(entry, self._old_regions(), self._limits)
+            _give_regions(entry, sparse.slots(self._sparse_map), self._limits)
         elif self._sparse_entry is not None:
             self._sparse_map = bytearray()
             return None
@@ -423,16 +415,17 @@ class TarParser:
         if self._sparse_old:
             self._sparse_map += block[:504]
             if len(self._sparse_map) > 24 * (self._limits.sparse_regions + 25):
-                raise _too_sparse(self._limits)
+                raise sparse.too_many(self._limits)
             if block[504]:
+                self._check_full_map()
                 return None
-            regions = self._old_regions()
+            regions = sparse.slots(self._sparse_map)
             self._padding = -entry.size % BLOCK
         else:
             self._sparse_map += block
             if len(self._sparse_map) > 44 * (self._limits.sparse_regions + 12):
-                raise _too_sparse(self._limits)
-            parsed = pax.sparse_map_in_data(bytes(self._sparse_map), self._limits)
+                raise sparse.too_many(self._limits)
+            parsed = sparse.map_in_data(self._sparse_map, self._limits)
             if parsed is None:
                 return None
             regions = parsed
@@ -443,31 +436,14 @@ class TarParser:
             self._padding = -entry.size % BLOCK
             entry.size -= len(self._sparse_map)
         self._sparse_entry = None
-        _set_regions(entry, regions, self._limits)
+        _give_regions(entry, regions, self._limits)
         self._data = entry.size
         return entry
 
-    def _old_regions(self) -> tuple[tuple[int, int], ...]:
-        regions = []
-        content = bytes(self._sparse_map)
-        for at in range(0, len(content) - 23, 24):
-            offset, length = content[at : at + 12], content[at + 12 : at + 24]
-            if not offset.strip(b"\0"):
-                break
-            regions.append(
-                (
-                    self._number(offset, "sparse offset", _MAX_SIZE),
-                    self._number(length, "sparse length", _MAX_SIZE),
-                )
-            )
-        return tuple(regions)
-
-
-def _header_mtime(parser: TarParser, field: bytes) -> int:
-    """The header's time in ns, clamped to 0..2**33 s (GNU tar writes times before 1970)."""
-    if field[0] & 0x80 and field[0] != 0x80:
-        return 0
-    return min(parser._number(field, "mtime", 2**95), _MAX_MTIME) * _NANOSECONDS  # noqa: SLF001 (same module)
+    def _check_full_map(self) -> None:
+        """Some readers stop at the first empty slot, and take what follows for data."""
+        if not self._sparse_map[-24:].strip(b"\0"):
+            raise ArchiveInvalid("layer archive is malformed: sparse map goes on after its end")
 
 
 def _long(content: bytes) -> bytes:
@@ -478,32 +454,6 @@ def _long(content: bytes) -> bytes:
     return text
 
 
-def _set_regions(entry: Entry, regions: tuple[tuple[int, int], ...], limits: Limits) -> None:
-    """Attach a sparse map after checking it against the member."""
-    if len(regions) > limits.sparse_regions:
-        raise _too_sparse(limits)
-    end = total = 0
-    for offset, length in regions:
-        if offset < end or offset + length > entry.real_size:
-            raise ArchiveInvalid(
-                f"layer archive is malformed: sparse regions of {entry.path!r} overlap or run over"
-            )
-        end = offset + length
-        total += length
-    if total != entry.size:
-        raise ArchiveInvalid(
-            f"layer archive is malformed: sparse regions of {entry.path!r} do not match its data"
-        )
-    if entry.real_size > limits.layer_bytes:
-        raise LimitExceeded(
-            f"sparse file {entry.path!r} of {entry.real_size} bytes is longer than a layer may be",
-            limit="layer_bytes",
-        )
+def _give_regions(entry: Entry, regions: tuple[tuple[int, int], ...], limits: Limits) -> None:
+    sparse.check(regions, entry.path, entry.size, entry.real_size, limits)
     entry.sparse = regions
-
-
-def _too_sparse(limits: Limits) -> LimitExceeded:
-    return LimitExceeded(
-        f"layer archive has a file with more than {limits.sparse_regions} sparse regions",
-        limit="sparse_regions",
-    )

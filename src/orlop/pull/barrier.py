@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from orlop.pull.completion import completed, settled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,16 +30,19 @@ class Barrier:
     async def wait(self) -> None:
         """Return when everything that was written before this call is durable.
 
+        When cancelled it still waits to the end, so that nothing goes on behind
+        the caller's back.
+
         Raises:
             StoreIO: the disk failed; everybody who waited is told.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._turn(self._running))
-        await asyncio.shield(self._next)
+        await completed(self._next)
 
     async def _turn(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
-            await asyncio.wait({before})
+            await settled(before)
         else:
             await asyncio.sleep(0)  # let those who ask in the same moment join
         self._running, self._next = self._next, None

@@ -16,18 +16,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def completed(future: asyncio.Future[T]) -> T:
-    """Wait for ``future``; returns or raises what it does, or ``CancelledError`` if asked to."""
+async def settled(future: asyncio.Future[T]) -> None:
+    """Wait until ``future`` is done, whatever becomes of it.
+
+    Raises:
+        CancelledError: the waiting task was cancelled meanwhile.
+    """
     cancelled = False
     while not future.done():
         try:
             await asyncio.wait({future})
         except asyncio.CancelledError:
             cancelled = True
+    if not future.cancelled():
+        future.exception()  # seen: whoever wants it asks for the result
     if cancelled:
-        if not future.cancelled():
-            future.exception()  # the cancellation wins
         raise asyncio.CancelledError
+
+
+async def completed(future: asyncio.Future[T]) -> T:
+    """Wait for ``future``; returns or raises what it does, or ``CancelledError`` if asked to."""
+    await settled(future)
     return future.result()
 
 

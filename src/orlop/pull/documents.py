@@ -3,12 +3,11 @@
 Each is checked against its descriptor before it is parsed. What the store has
 is read from there (and hashed again); the registry is asked for the rest. The
 registry is always asked what the reference means and whether this caller may
-have it.
+have it. A ``Document`` brings into the store what it does not have.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from orlop.errors import LimitExceeded, NoMatchingPlatform, NotFound, StoreCorrupt
@@ -17,12 +16,15 @@ from orlop.model.image import check_pair, parse_config
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.manifest import Index, Manifest
 from orlop.model.platform import rank
+from orlop.pull.completion import in_thread
+from orlop.pull.pending import PendingBlob
 from orlop.pull.plan import Documents
 
 if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
     from orlop.model.platform import Platform
-    from orlop.ports.content import Provider
+    from orlop.ports.content import Ingester, Provider
     from orlop.ports.registry import Remote
 
 
@@ -87,8 +89,52 @@ async def _document(remote: Remote, store: Provider, descriptor: Descriptor, lim
     if descriptor.data is not None:
         return descriptor.data
     if descriptor.size <= limit:
-        try:
-            return await asyncio.to_thread(store.read, descriptor.digest, limit)
-        except (NotFound, StoreCorrupt):
-            pass  # the registry has a good one
+        raw = await in_thread(lambda: _stored(store, descriptor.digest, limit))
+        if raw is not None and len(raw) == descriptor.size:
+            return raw
     return await remote.document(descriptor, limit=limit)
+
+
+def _stored(store: Provider, digest: Digest, limit: int) -> bytes | None:
+    """The document, if the store has a good one."""
+    try:
+        return store.read(digest, limit)
+    except (NotFound, StoreCorrupt, LimitExceeded):
+        return None
+
+
+def missing(store: Provider, documents: Documents) -> dict[Digest, bytes]:
+    """The documents that the store does not have, or has damaged; blocks."""
+    return {
+        digest: raw
+        for digest, raw in documents.raw().items()
+        if _stored(store, digest, len(raw)) is None
+    }
+
+
+class Document:
+    """A document on its way into the store (``Work`` of a flight); ``pending`` when done."""
+
+    def __init__(self, digest: Digest, raw: bytes, store: Ingester) -> None:
+        self.pending = PendingBlob(f"document {digest}")
+        self._digest = digest
+        self._raw = raw
+        self._store = store
+
+    async def run(self) -> None:
+        """Write it into an ingest and verify it. Raises StoreFull, StoreIO."""
+        await in_thread(self._write)
+
+    def _write(self) -> None:
+        # Its bytes are here: what an earlier process left in the ingest is of no use.
+        ingest = self._store.ingest(f"document-{self._digest}", total=len(self._raw))
+        self.pending.opened(ingest)
+        ingest.truncate()
+        ingest.write(self._raw)
+        ingest.verify(self._digest, len(self._raw))
+
+    async def release(self) -> None:
+        """Drop it unless it has become a blob."""
+        ingest = self.pending.ingest
+        if ingest is not None:
+            await in_thread(ingest.abort)

@@ -9,22 +9,31 @@ download, and the next one continues it.
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
+    AuthFailed,
     DataLoss,
+    NotFound,
+    OrlopError,
+    PermissionDenied,
+    RegistryError,
     RegistryProtocol,
     RegistryUnavailable,
     Unavailable,
 )
 from orlop.pull.completion import completed, in_thread
+from orlop.pull.pending import PendingBlob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from orlop.model.descriptor import Descriptor
     from orlop.ports.content import BlobStore, Ingest
     from orlop.ports.registry import BlobStream, Remote
+    from orlop.ports.unpack import Source
     from orlop.pull.slots import Slots
     from orlop.pull.traffic import SharedTraffic
 
@@ -32,9 +41,8 @@ _BATCH_BYTES: Final = 1024 * 1024
 """How much is handed to the writing thread at once: fewer hops between threads."""
 
 _FUTILE_TRIES: Final = 5
-"""Connections in a row that may break without bringing a single byte."""
+"""Connections in a row that may break without bringing a single new byte."""
 
-_FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 
 
@@ -48,11 +56,21 @@ def ingest_ref(descriptor: Descriptor) -> str:
 
 
 class Download:
-    """A blob that is being fetched (``Work`` of a flight, ``Source`` of workers).
+    """A blob that is being fetched (``Work`` of a flight).
+
+    It may be asked of any of the pulls that wait for it: each offers its own view
+    of a registry, and so its own credentials, for as long as it waits.
 
     Args:
+        traffic: what the offered remotes count on.
         slots: one is taken while connected to the registry.
-        remote: of the pull that started it; joiners have shown that they may have it.
+        pause: seconds before a broken connection is made again; doubled each time.
+
+    Attributes:
+        available: bytes that may be read from the ingest.
+        fetched: bytes that came over the network.
+        waiting: True until there is a slot for it.
+        generation: how often it was started over; bytes of different ones do not mix.
     """
 
     def __init__(
@@ -60,25 +78,42 @@ class Download:
         descriptor: Descriptor,
         *,
         store: BlobStore,
-        remote: Remote,
         traffic: SharedTraffic,
         slots: Slots,
+        pause: float = 0.1,
     ) -> None:
         self.descriptor = descriptor
         self.traffic = traffic
+        self.pending = PendingBlob(f"blob {descriptor.digest}")
         self.available = 0
-        self.fetched = 0  # bytes that came over the network
+        self.fetched = 0
         self.waiting = True
+        self.generation = 0
         self._store = store
-        self._remote = remote
         self._slots = slots
-        self._ingest: Ingest | None = None
-        self._published = False
+        self._pause = pause
+        self._remotes: list[Remote] = []
+        self._refusal: OrlopError | None = None
         self._complete = False
         self._failed = False
-        self.generation = 0
+        self._kept = True
+        self._joined = False  # of more than one connection's bytes
         self._news = asyncio.Event()
         self._opened = asyncio.Event()
+
+    @contextmanager
+    def offered(self, remote: Remote) -> Iterator[None]:
+        """Let it be fetched from ``remote``, too, as long as the ``with`` lasts."""
+        self._remotes.append(remote)
+        try:
+            yield
+        finally:
+            if remote in self._remotes:
+                self._remotes.remove(remote)
+
+    def give_up_bytes(self) -> None:
+        """Do not keep what was fetched for another time: the disk is full of it."""
+        self._kept = False
 
     # Work.
 
@@ -97,37 +132,37 @@ class Download:
             self._tell()
 
     def _open(self) -> Ingest:
-        self._ingest = self._store.ingest(ingest_ref(self.descriptor), total=self.descriptor.size)
-        return self._ingest
+        ingest = self._store.ingest(ingest_ref(self.descriptor), total=self.descriptor.size)
+        self.pending.opened(ingest)
+        return ingest
 
     async def release(self) -> None:
         """Keep the bytes for the next download, unless they have become a blob."""
-        if self._ingest is not None and not self._published:
-            await in_thread(self._ingest.close)
+        ingest = self.pending.ingest
+        if ingest is not None:
+            keep = self._kept and ingest.offset > 0
+            await in_thread(ingest.close if keep else ingest.abort)
 
-    def take_ingest(self) -> Ingest | None:
-        """The verified ingest, for publishing; None when somebody has published it."""
-        if self._published:
-            return None
-        assert self._complete
-        return self._ingest
+    # Following.
 
-    def published(self) -> None:
-        """Say that the ingest has become a blob."""
-        self._published = True
+    @asynccontextmanager
+    async def source(self) -> AsyncIterator[Source]:
+        """The bytes as they arrive; those of the blob once it is published.
 
-    # Source.
-
-    async def opened(self) -> None:
-        """Wait until there is a file to follow. Raises when there will be none."""
+        Raises:
+            Unavailable: the download has failed (its holders see why).
+        """
         await self._opened.wait()
-        if self._ingest is None:
+        if await self.pending.in_store():
+            fd = self._store.open(self.descriptor.digest)
+        elif (ingest := self.pending.ingest) is not None and not self._failed:
+            fd = os.dup(ingest.fileno())  # the ingest may be published meanwhile
+        else:
             raise Unavailable(f"download of {self.descriptor.digest} has failed")
-
-    def fileno(self) -> int:
-        """The ingest's descriptor; valid after ``opened`` and until the release."""
-        assert self._ingest is not None
-        return self._ingest.fileno()
+        try:
+            yield _Growing(fd, self)
+        finally:
+            os.close(fd)
 
     async def follow(self) -> AsyncIterator[int]:
         """How far the file may be read, each time that grows; ends when all is verified.
@@ -159,50 +194,78 @@ class Download:
     # Fetching.
 
     async def _fetch(self, ingest: Ingest) -> None:
-        self._opened.set()
         digest, size = self.descriptor.digest, self.descriptor.size
-        resumed = ingest.offset > 0
         if ingest.offset > size:
             await in_thread(ingest.truncate)
         self.available = ingest.offset
+        self._joined = ingest.offset > 0
+        self._opened.set()
         while True:
             await self._fetch_rest(ingest)
             try:
                 await in_thread(lambda: ingest.verify(digest, size))
             except DataLoss:
-                await in_thread(lambda: self._start_over(ingest))
-                self._tell()
-                if not resumed:
+                joined = self._joined
+                await self._start_over(ingest)
+                if not joined:
                     raise
-                # Bytes of an earlier time may be to blame: one clean try.
-                resumed = False
+                # Bytes of different times do not fit: one clean try.
             else:
                 return
 
-    def _start_over(self, ingest: Ingest) -> None:
-        ingest.truncate()
+    async def _start_over(self, ingest: Ingest) -> None:
         self.available = 0
         self.generation += 1
+        self._joined = False
+        self._tell()
+        await in_thread(ingest.truncate)
 
     async def _fetch_rest(self, ingest: Ingest) -> None:
-        """Append until the blob is whole, over as many connections as it takes."""
+        """Append until the blob is whole, over as many connections as it takes.
+
+        What one of the pulls cannot have, another one may.
+        """
+        furthest = ingest.offset
         futile = 0
         while ingest.offset < self.descriptor.size:
+            remote = self._remote()
             before = ingest.offset
             try:
-                async with self._remote.blob(self.descriptor, offset=before) as stream:
+                async with remote.blob(self.descriptor, offset=before) as stream:
+                    self._joined |= before > 0
                     await self._copy(stream, ingest)
-            except RegistryProtocol:
-                if not before:
+                continue
+            except RegistryUnavailable as error:
+                failure: OrlopError = error
+                self._move_back(remote)
+            except (RegistryError, AuthFailed, PermissionDenied, NotFound) as error:
+                failure = self._refusal = error
+                if before and isinstance(error, RegistryProtocol):
+                    await self._start_over(ingest)  # it cannot continue where we stopped
+                elif not self._without(remote):
                     raise
-                # The registry cannot continue where we stopped.
-                await in_thread(lambda: self._start_over(ingest))
-                self._tell()
-            except RegistryUnavailable:
-                futile = 0 if ingest.offset > before else futile + 1
-                if futile >= _FUTILE_TRIES:
-                    raise
-                await asyncio.sleep(min(_FIRST_PAUSE * 2**futile, _LONGEST_PAUSE))
+            futile = 0 if ingest.offset > furthest else futile + 1
+            if futile >= _FUTILE_TRIES:
+                raise failure
+            furthest = max(furthest, ingest.offset)
+            await asyncio.sleep(min(self._pause * 2**futile, _LONGEST_PAUSE))
+
+    def _remote(self) -> Remote:
+        if self._remotes:
+            return self._remotes[0]
+        raise self._refusal or Unavailable(f"nobody waits for blob {self.descriptor.digest}")
+
+    def _move_back(self, remote: Remote) -> None:
+        """Ask the others first, the next time."""
+        if remote in self._remotes:
+            self._remotes.remove(remote)
+            self._remotes.append(remote)
+
+    def _without(self, remote: Remote) -> bool:
+        """Ask this one no more; False when there is no other."""
+        if remote in self._remotes:
+            self._remotes.remove(remote)
+        return bool(self._remotes)
 
     async def _copy(self, stream: BlobStream, ingest: Ingest) -> None:
         """Read on while a thread hashes and writes what came before."""
@@ -222,7 +285,7 @@ class Download:
                 if size >= _BATCH_BYTES or (writing is None or writing.done()):
                     if writing is not None:
                         with self.traffic.held():
-                            await writing
+                            await completed(writing)
                     writing = self._write(ingest, batch)
                     batch, size = [], 0
         finally:
@@ -246,15 +309,31 @@ class Download:
         return asyncio.ensure_future(work())
 
 
+class _Growing:
+    """A download's file, as a ``Source``."""
+
+    def __init__(self, fd: int, download: Download) -> None:
+        self._fd = fd
+        self._download = download
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._fd
+
+    def follow(self) -> AsyncIterator[int]:
+        """See ``Download.follow``."""
+        return self._download.follow()
+
+
 class StoredBlob:
-    """A blob that is in the store, as a ``Source``; ``with`` closes its descriptor."""
+    """A blob that is in the store, as a ``Source``."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
 
     def fileno(self) -> int:
-        """Its descriptor."""
+        """Its descriptor, which stays its opener's."""
         return self._fd
 
     async def follow(self) -> AsyncIterator[int]:

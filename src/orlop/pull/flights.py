@@ -1,8 +1,9 @@
 """Work that is shared: started once, awaited by many, ended when nobody waits.
 
 A *flight* is a task with a key. Whoever joins holds it until it leaves; a
-holder's cancellation ends only its own wait. When the last holder leaves, a
-task that still runs is cancelled, and what it had made is released.
+holder's cancellation ends only its own wait. Work that needs other flights
+holds them too, so that they last as long as it does. When the last holder
+leaves, a task that still runs is cancelled, and what it had made is released.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from orlop.pull.completion import completed
+from orlop.pull.completion import completed, settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
@@ -31,26 +32,37 @@ W = TypeVar("W", bound=Work)
 
 
 class Flight(Generic[W]):
-    """One running or finished piece of work."""
+    """One running or finished piece of work; made by ``Flights.join``."""
 
-    def __init__(self, work: W, task: asyncio.Task[None]) -> None:
+    def __init__(self, flights: Flights[W], key: Hashable, work: W) -> None:
         self.work = work
-        self._task = task
-        self.holders = 0
+        self._flights = flights
+        self._key = key
+        self._task = asyncio.create_task(work.run())
+        self._holders = 0
 
     async def done(self) -> W:
         """Wait until the work is done. Raises what it raised."""
         await asyncio.shield(self._task)
         return self.work
 
-    async def end(self) -> None:
-        """Stop the task if it runs, then release what it made."""
-        if not self._task.done():
-            self._task.cancel()
-        await asyncio.wait({self._task})
-        if not self._task.cancelled():
-            self._task.exception()  # its holders have seen it
-        await self.work.release()
+    def hold(self) -> None:
+        """Have it last until ``leave``; only for whoever got it from one who holds it."""
+        self._holders += 1
+
+    async def leave(self) -> None:
+        """Need it no longer. The last one waits until it has ended and is released."""
+        self._holders -= 1
+        if not self._holders:
+            await self._flights.end(self._key)
+
+    async def stop(self) -> None:
+        """Stop the task if it runs, then release what it made; for ``Flights`` only."""
+        self._task.cancel()
+        try:
+            await settled(self._task)
+        finally:
+            await self.work.release()
 
 
 class Flights(Generic[W]):
@@ -61,7 +73,7 @@ class Flights(Generic[W]):
         self._ending: dict[Hashable, asyncio.Future[None]] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._flights) + len(self._ending)
 
     @asynccontextmanager
     async def join(self, key: Hashable, make: Callable[[], W]) -> AsyncIterator[Flight[W]]:
@@ -73,17 +85,16 @@ class Flights(Generic[W]):
             await asyncio.wait({ending})
         flight = self._flights.get(key)
         if flight is None:
-            work = make()
-            flight = Flight(work, asyncio.create_task(work.run()))
-            self._flights[key] = flight
-        flight.holders += 1
+            flight = self._flights[key] = Flight(self, key, make())
+        flight.hold()
         try:
             yield flight
         finally:
-            flight.holders -= 1
-            if not flight.holders:
-                del self._flights[key]
-                ending = asyncio.ensure_future(flight.end())
-                self._ending[key] = ending
-                ending.add_done_callback(lambda _: self._ending.pop(key))
-                await completed(ending)
+            await flight.leave()
+
+    async def end(self, key: Hashable) -> None:
+        """End the flight of ``key``, which nobody holds; for ``Flight`` only."""
+        ending = asyncio.ensure_future(self._flights.pop(key).stop())
+        self._ending[key] = ending
+        ending.add_done_callback(lambda _: self._ending.pop(key))
+        await completed(ending)

@@ -9,14 +9,15 @@ then applied again on top of them.
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from orlop.errors import DataLoss, ImageInvalid, Unavailable
+from orlop.errors import DataLoss, ImageInvalid, LimitExceeded, Unavailable
 from orlop.ports.metadata import Usage
 from orlop.ports.unpack import Unpacked, UnpackJob
 from orlop.pull.completion import in_thread
 from orlop.pull.download import Restarted, StoredBlob
+from orlop.pull.pending import PendingTree, TreeState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,22 +25,29 @@ if TYPE_CHECKING:
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
     from orlop.ports.observe import Observer
-    from orlop.ports.snapshots import ApplyMode, LayerStaging, Staged
+    from orlop.ports.snapshots import ApplyMode, LayerStaging
     from orlop.ports.unpack import Source, Unpacker
     from orlop.pull.download import Download
     from orlop.pull.flights import Flight
     from orlop.pull.plan import LayerPlan
+    from orlop.pull.shared_lock import SharedLock
     from orlop.pull.slots import Slots
 
 
 class Layer:
     """A layer that is being unpacked (``Work`` of a flight, ``UnpackProgress`` of its worker).
 
+    It holds the flights that it is made from until it is released.
+
     Args:
         below: the flight of the parent, or None when the parent is published
             already (``below_trees`` then names its tree and those under it) or
             there is none.
         slots: one is taken while a worker runs.
+        places: held shared while trees are looked up by name.
+
+    Attributes:
+        consumed: bytes of the blob that have become files.
     """
 
     def __init__(
@@ -53,44 +61,36 @@ class Layer:
         below: Flight[Layer] | None,
         below_trees: tuple[str, ...],
         slots: Slots,
+        places: SharedLock,
         observer: Observer,
         clock: Clock,
     ) -> None:
         self.plan = plan
         self.consumed = 0
-        self.running = False
-        self.usage = Usage(0, 0)
-        self.published = False
         self._staging = staging
         self._unpacker = unpacker
         self._store = store
         self._download = download
-        self._below = below
-        self._below_trees = below_trees
+        self.below = below
+        self.below_trees = below_trees
         self._slots = slots
+        self._places = places
         self._observer = observer
         self._clock = clock
-        self._staged: Staged | None = None
+        self._tree: PendingTree | None = None
+        for flight in (below, download):
+            if flight is not None:
+                flight.hold()
 
     @property
-    def staged(self) -> Staged:
+    def tree(self) -> PendingTree:
         """The finished tree."""
-        assert self._staged is not None
-        return self._staged
+        assert self._tree is not None
+        return self._tree
 
     def unpacked(self, consumed: int) -> None:
         """See ``orlop.ports.unpack.UnpackProgress``."""
         self.consumed = consumed
-
-    def trees(self) -> tuple[str, ...]:
-        """The layer's own tree and those of its parents, topmost first."""
-        found = []
-        layer = self
-        while True:
-            found.append(layer.staged.fs)
-            if layer._below is None:
-                return (*found, *layer._below_trees)
-            layer = layer._below.work
 
     async def run(self) -> None:
         """Unpack, then take from the layers below what is theirs to tell."""
@@ -98,47 +98,64 @@ class Layer:
             await self._parents()
         alone = self._staging.independent and bool(self.plan.parent)
         result = await self._unpack("overlay" if alone else "direct")
-        if alone:
-            if result.needs_parent or not await self._settle(result):
-                await self._discard()
-                await self._parents()
-                result = await self._unpack("direct")
-                await self._measure()
-            else:
-                self.usage = Usage(result.disk_bytes, result.inodes)
-        elif self.plan.parent:
-            await self._measure()
+        if alone and (result.needs_parent or not await self._settle(result)):
+            await self._discard()
+            await self._parents()
+            result = await self._unpack("direct")
+            alone = False
+        if alone or not self.plan.parent:
+            self.tree.usage = Usage(result.disk_bytes, result.inodes)
         else:
-            self.usage = Usage(result.disk_bytes, result.inodes)
+            staged = self.tree.staged
+            self.tree.usage = await in_thread(lambda: self._staging.measure(staged))
         for kind, number in result.dropped.items():
             self._observer.attribute_dropped(kind, number)
 
     async def release(self) -> None:
-        """Remove the tree unless it has been published."""
-        if not self.published:
+        """Remove the tree unless it has become a snapshot, and let go what it was made from."""
+        async with AsyncExitStack() as stack:
+            for flight in (self._download, self.below):
+                if flight is not None:
+                    stack.push_async_callback(flight.leave)
             await self._discard()
 
     async def _discard(self) -> None:
-        if self._staged is not None:
-            staged, self._staged = self._staged, None
-            await in_thread(lambda: self._staging.discard(staged))
+        tree, self._tree = self._tree, None
+        if tree is None:
+            return
+        if tree.state in (TreeState.STAGED, TreeState.MOVING):
+            await in_thread(lambda: self._staging.discard(tree.staged))
+        if tree.state in (TreeState.NAMED, TreeState.MOVING):
+            await in_thread(lambda: self._staging.delete(tree.staged.directory))
 
     async def _parents(self) -> None:
-        if self._below is not None:
-            await self._below.done()
+        if self.below is not None:
+            await self.below.done()
 
     def _lower(self) -> tuple[str, ...]:
-        return self._below.work.trees() if self._below is not None else self._below_trees
+        """Where the trees of all parents are now, topmost first; valid while places are held."""
+        trees = []
+        layer = self
+        while layer.below is not None:
+            layer = layer.below.work
+            trees.append(layer.place())
+        return (*trees, *layer.below_trees)
+
+    def place(self) -> str:
+        """Where its tree is now."""
+        if self.tree.state in (TreeState.STAGED, TreeState.MOVING):
+            return self.tree.staged.fs
+        return self._staging.tree(self.tree.staged.directory)
 
     async def _unpack(self, mode: ApplyMode) -> Unpacked:
         while True:
             generation = self._download.work.generation if self._download else 0
             try:
-                async with self._slots.taken(), self._source() as source:
+                async with self._source() as source, self._slots.taken():
                     return await self._unpack_from(source, mode)
             except Restarted:
                 await self._discard()
-            except (ImageInvalid, DataLoss, Unavailable):
+            except (ImageInvalid, LimitExceeded, DataLoss, Unavailable):
                 await self._discard()
                 await self._blame_blob()
                 if self._download is None or self._download.work.generation == generation:
@@ -155,12 +172,12 @@ class Layer:
             await in_thread(lambda: self._store.verify(self.plan.descriptor.digest))
 
     async def _unpack_from(self, source: Source, mode: ApplyMode) -> Unpacked:
-        lower = self._lower() if mode == "direct" else ()
-        staged = await in_thread(lambda: self._stage(lower))
-        self.running = True
         self.consumed = 0
         started = self._clock.monotonic()
-        with self._staging.target(staged, lower, mode) as target:
+        opened = ExitStack()
+        try:
+            async with self._places.shared():
+                target = await in_thread(lambda: self._open_target(mode, opened))
             result = await self._unpacker.unpack(
                 UnpackJob(
                     source=source,
@@ -172,22 +189,27 @@ class Layer:
                 ),
                 self,
             )
+        finally:
+            await in_thread(opened.close)
         self._observer.layer_unpacked(
             self.plan.descriptor.digest, self._clock.monotonic() - started, result.uncompressed
         )
         self.consumed = self.plan.descriptor.size
         return result
 
-    def _stage(self, lower: tuple[str, ...]) -> Staged:
-        self._staged = self._staging.stage(lower)
-        return self._staged
+    def _open_target(self, mode: ApplyMode, opened: ExitStack) -> int:
+        """A new tree, and a descriptor that a worker may fill, which ``opened`` closes."""
+        lower = self._lower() if mode == "direct" else ()
+        staged = self._staging.stage(lower)
+        self._tree = PendingTree(staged)
+        return opened.enter_context(self._staging.target(staged, lower, mode))
 
     @asynccontextmanager
     async def _source(self) -> AsyncIterator[Source]:
         """The blob's bytes: as they arrive, or from the store."""
         if self._download is not None:
-            await self._download.work.opened()
-            yield self._download.work
+            async with self._download.work.source() as source:
+                yield source
             return
         fd = self._store.open(self.plan.descriptor.digest)
         try:
@@ -197,13 +219,11 @@ class Layer:
 
     async def _settle(self, result: Unpacked) -> bool:
         await self._parents()
-        staged, lower = self.staged, self._lower()
-        return await in_thread(
-            lambda: self._staging.settle(
-                staged, lower, implied=result.implied, opaque=result.opaque
+        staged = self.tree.staged
+        async with self._places.shared():
+            lower = self._lower()
+            return await in_thread(
+                lambda: self._staging.settle(
+                    staged, lower, implied=result.implied, opaque=result.opaque
+                )
             )
-        )
-
-    async def _measure(self) -> None:
-        staged = self.staged
-        self.usage = await in_thread(lambda: self._staging.measure(staged))

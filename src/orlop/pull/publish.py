@@ -2,8 +2,9 @@
 
 Everything before it is invisible. In order: the barrier makes data durable;
 trees and blobs get their final names, and the names are made durable; one
-transaction makes the image visible. What fails on the way is taken back, and a
-crash on the way leaves only what the next start removes.
+transaction makes the image visible. What fails on the way is taken back by
+whoever releases it last, and a crash on the way leaves only what the next start
+removes.
 """
 
 from __future__ import annotations
@@ -12,35 +13,39 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.errors import OrlopError, StoreIO, Unavailable
 from orlop.pull.completion import completed, in_thread
+from orlop.pull.pending import TreeState
 from orlop.pull.plan import Outcome, publication
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orlop.model.digest import Digest
     from orlop.model.reference import Reference
     from orlop.ports.clock import Clock
-    from orlop.ports.content import BlobStore, Ingest
+    from orlop.ports.content import BlobStore
     from orlop.ports.metadata import Metadata, Usage
-    from orlop.ports.snapshots import LayerStaging, Staged
+    from orlop.ports.snapshots import LayerStaging
     from orlop.pull.barrier import Barrier
-    from orlop.pull.download import Download
-    from orlop.pull.layer import Layer
+    from orlop.pull.pending import PendingBlob, PendingTree
     from orlop.pull.plan import Plan
+    from orlop.pull.shared_lock import SharedLock
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a pull has made: all of its work, verified and not yet visible."""
+    """What a pull has made or shares: all of it verified, and held by the pull.
+
+    Attributes:
+        trees: by chain id.
+    """
 
     plan: Plan
     reference: Reference
     namespace: str
     staging: LayerStaging
-    downloads: Mapping[Digest, Download]
-    layers: Mapping[str, Layer]
-    documents: Sequence[Ingest]
+    blobs: Sequence[PendingBlob]
+    trees: Mapping[str, PendingTree]
 
 
 class ImagePublisher:
@@ -49,16 +54,29 @@ class ImagePublisher:
     Args:
         barrier: None leaves it out: blobs are then synced one by one, and trees
             not at all (``image_pull_with_sync_fs = false``).
+        places: held exclusively while trees are renamed.
     """
 
     def __init__(
-        self, *, store: BlobStore, metadata: Metadata, barrier: Barrier | None, clock: Clock
+        self,
+        *,
+        store: BlobStore,
+        metadata: Metadata,
+        barrier: Barrier | None,
+        places: SharedLock,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._metadata = metadata
         self._barrier = barrier
+        self._places = places
         self._clock = clock
         self._turn = asyncio.Lock()
+
+    @property
+    def syncs(self) -> bool:
+        """True when what is published survives a power failure."""
+        return self._barrier is not None
 
     async def wait_for_barrier(self) -> None:
         """Make what was written so far durable. Raises StoreIO."""
@@ -73,54 +91,60 @@ class ImagePublisher:
         Raises:
             StoreIO: the disk failed: nothing may be written until a restart.
             StoreFull: nothing of it is visible.
+            Unavailable: something that was there is gone, or another pull lost it.
         """
         async with self._turn:
             await completed(asyncio.ensure_future(self._publish(finished)))
 
     async def _publish(self, finished: Finished) -> None:
         outcome, present_bytes = await self._outcome(finished)
-        layers = [finished.layers[chain_id] for chain_id in outcome.directories]
-        staged = [layer.staged for layer in layers]
-        downloads = [d for d in finished.downloads.values() if d.take_ingest() is not None]
-        ingests = [ingest for d in downloads if (ingest := d.take_ingest()) is not None]
-        await in_thread(lambda: finished.staging.publish(staged))
+        trees = [finished.trees[chain_id] for chain_id in outcome.directories]
+        await self._name_trees(finished.staging, trees)
+        await self._name_blobs(finished.blobs)
+        record = publication(
+            finished.plan,
+            outcome,
+            reference=finished.reference,
+            present_bytes=present_bytes,
+            synced=self.syncs,
+            now=self._clock.now(),
+        )
+        for tree in trees:
+            tree.state = TreeState.RECORDED
         try:
-            await in_thread(
-                lambda: self._store.publish(
-                    [*ingests, *finished.documents], synced=self._barrier is not None
-                )
-            )
-            for download in downloads:
-                download.published()
-            await self._metadata.publish(
-                finished.namespace,
-                publication(
-                    finished.plan,
-                    outcome,
-                    reference=finished.reference,
-                    present_bytes=present_bytes,
-                    synced=self._barrier is not None,
-                    now=self._clock.now(),
-                ),
-            )
-        except BaseException:
-            await self._take_back(finished.staging, layers, staged)
+            await self._metadata.publish(finished.namespace, record)
+        except StoreIO:
+            raise  # it may be durable all the same: the next start sees
+        except OrlopError:
+            for tree in trees:
+                tree.state = TreeState.NAMED
             raise
-        for layer in layers:
-            layer.published = True
 
-    async def _take_back(
-        self, staging: LayerStaging, layers: Sequence[Layer], staged: Sequence[Staged]
-    ) -> None:
-        """Remove trees that have their names already, but no record."""
-        for layer in layers:
-            layer.published = True  # there is nothing left to discard
-
-        def delete() -> None:
+    async def _name_trees(self, staging: LayerStaging, trees: Sequence[PendingTree]) -> None:
+        """Trees get their numbers, unless a pull that failed later has done that."""
+        staged = [tree for tree in trees if tree.state is TreeState.STAGED]
+        if not staged:
+            return
+        async with self._places.exclusive():
             for tree in staged:
-                staging.delete(tree.directory)
+                tree.state = TreeState.MOVING
+            await in_thread(lambda: staging.publish([tree.staged for tree in staged]))
+            for tree in staged:
+                tree.state = TreeState.NAMED
 
-        await in_thread(delete)
+    async def _name_blobs(self, blobs: Sequence[PendingBlob]) -> None:
+        for blob in blobs:
+            blob.require()
+        taken = [(blob, ingest) for blob in blobs if (ingest := blob.take()) is not None]
+        ingests = [ingest for _, ingest in taken]
+        try:
+            await in_thread(lambda: self._store.publish(ingests, synced=self.syncs))
+        except BaseException:
+            for blob, _ in taken:
+                blob.lost()
+            raise
+        for blob, _ in taken:
+            blob.published()
 
     async def _outcome(self, finished: Finished) -> tuple[Outcome, int]:
         """What this pull contributes: another one may have published a layer meanwhile."""
@@ -133,8 +157,12 @@ class ImagePublisher:
             )
             if record is not None:
                 present_bytes += record.bytes
-            else:
-                layer = finished.layers[plan.chain_id]
-                directories[plan.chain_id] = layer.staged.directory
-                usage[plan.chain_id] = layer.usage
+                continue
+            tree = finished.trees.get(plan.chain_id)
+            if tree is None:
+                raise Unavailable(f"snapshot was removed during the pull: {plan.chain_id}")
+            if tree.state is TreeState.MOVING or tree.usage is None:
+                raise Unavailable(f"another pull could not publish it: layer {plan.chain_id}")
+            directories[plan.chain_id] = tree.staged.directory
+            usage[plan.chain_id] = tree.usage
         return Outcome(directories, usage), present_bytes

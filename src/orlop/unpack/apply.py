@@ -1,7 +1,7 @@
 """Applies a layer's entries to a directory tree, without ever leaving it.
 
-How it stays inside: every parent directory is opened by ``openat2`` below the
-tree's own descriptor with ``RESOLVE_IN_ROOT``; the last component is made,
+How it stays inside: every parent directory is opened by its real path below the
+tree's own descriptor (``orlop.unpack.directories``); the last component is made,
 linked or removed by ``*at`` calls that do not follow links; attributes are set
 on the descriptor just created, or with ``AT_SYMLINK_NOFOLLOW``. Files are
 created with ``O_EXCL``: what stood there before is unlinked, never written
@@ -21,34 +21,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import ArchiveEscape, ArchiveInvalid
-from orlop.linux.files import (
-    DIRECTORY as OPEN_DIRECTORY,
-)
-from orlop.linux.files import (
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    openat2,
-    sync_file_range,
-)
-from orlop.linux.trees import remove_tree
+from orlop.errors import ArchiveEscape, ArchiveInvalid, LimitExceeded
+from orlop.linux.files import DIRECTORY as OPEN_DIRECTORY
+from orlop.linux.trees import disk_bytes, remove_tree
 from orlop.model import tar
 from orlop.model.layerpath import (
     ROOT,
     Whiteout,
-    follow,
     hidden_name,
     join,
     normalise,
+    reserved,
     shown,
     split,
     whiteout,
 )
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.unpack import attributes
+from orlop.unpack.directories import Directories, NeedsParent, no_directory
+from orlop.unpack.lower import Lower
+from orlop.unpack.regular import CREATE, RegularFile, stored_bytes
+from orlop.unpack.whiteouts import Whiteouts, is_whiteout
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -57,53 +52,50 @@ if TYPE_CHECKING:
     from orlop.model.tar import Entry
     from orlop.ports.snapshots import ApplyMode
 
-_RESOLVE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_OPEN_PARENT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_KEPT_DIRECTORIES: Final = 256
-_MAX_LINKS: Final = 40
-_EARLY_BYTES: Final = 1 << 20  # smaller files cost more to ask for than they gain
-
-
-class NeedsParent(Exception):
-    """This layer cannot be applied without the layers below it."""
+_LINK_IN_INODE: Final = 60  # shorter targets of links take no block of the disk
+_SPECIAL: Final = {
+    tar.CHARACTER_DEVICE: stat.S_IFCHR,
+    tar.BLOCK_DEVICE: stat.S_IFBLK,
+    tar.FIFO: stat.S_IFIFO,
+}
 
 
 class Applier:
     """Applies one layer to the tree below ``root``; use it with ``with``.
 
     Call ``begin`` for each entry, ``write`` for each piece of its data, then
-    ``finish`` once. The results are valid after ``finish``.
+    ``finish`` once. The results are valid after ``finish``. The process's umask
+    must be 0.
 
     Attributes:
         implied: directories that were made only because something below was named.
-        opaque: directories that hide the lower layers (``overlay`` mode).
         dropped: how many attributes were left out, by kind.
-        inodes, disk_bytes: what was made; exact in ``overlay`` mode only.
+        inodes, disk_bytes: what was made, and the root; exact in a tree that was empty.
     """
 
     def __init__(self, root: int, mode: ApplyMode, limits: Limits = DEFAULTS) -> None:
         self.implied: set[bytes] = set()
-        self.opaque: set[bytes] = set()
         self.dropped: dict[str, int] = {}
         self.inodes = 0
         self.disk_bytes = 0
         self._root = root
-        self._overlay = mode == "overlay"
         self._limits = limits
+        self._lower = Lower() if mode == "direct" else None
         self._block = os.fstatvfs(root).f_frsize
-        self._directories: OrderedDict[bytes, int] = OrderedDict()
-        self._stale: list[int] = []  # closed before the next entry, not under its hands
+        self._directories = Directories(root, complete=mode == "direct", limits=limits)
         self._times: dict[bytes, int] = {}  # directories whose time is set at the end
         self._late: dict[bytes, Entry] = {}  # directories whose attributes wait for the end
-        self._whiteouts: set[bytes] = set()
-        self._made: set[bytes] = set()  # every path of this layer (direct mode only)
-        self._root_named = False
-        # The file that is being written.
-        self._file = -1
-        self._entry: Entry | None = None
+        self._whiteouts = Whiteouts()
+        self._whiteout_devices: set[bytes] = set()  # what hard links may name
+        self._file: RegularFile | None = None
         self._missing = 0
-        self._regions: list[tuple[int, int]] = []
+        if self._lower is None:
+            attributes.take_default_acl(root)
+
+    @property
+    def opaque(self) -> set[bytes]:
+        """Directories that hide the lower layers (``overlay`` mode)."""
+        return self._whiteouts.opaque
 
     def __enter__(self) -> Self:
         return self
@@ -114,170 +106,171 @@ class Applier:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        self._forget_directories()
-        self._close_stale()
+        if self._file is not None:
+            self._file.close()
+        self._directories.close()
 
     def begin(self, entry: Entry) -> None:
         """Make what ``entry`` describes; a regular file then waits for its data.
 
         Raises:
             ArchiveInvalid, ArchiveEscape, LimitExceeded: the entry is bad.
-            NeedsParent: see the class.
+            NeedsParent: see the module.
             OSError: the file system refused; the caller translates it.
         """
-        if self._stale:
-            self._close_stale()
+        self._directories.close_stale()
         path = normalise(entry.path, self._limits)
         if path == ROOT:
             self._apply_root(entry)
             return
-        parent, name = split(path)
-        hidden = whiteout(name)
-        if hidden is not None:
-            self._apply_whiteout(hidden, parent, name)
-            self._entry, self._missing = None, entry.size
+        if b".wh." in path and reserved(path):
+            self._missing = entry.size
+            self._apply_whiteout(path)
             return
+        parent, name = split(path)
+        above, real = self._parent(parent)
+        if real != parent:
+            path = join(real, name)
         if entry.type == tar.REGULAR:
-            self._begin_file(path, parent, name, entry)
+            self._begin_file(path, above, name, entry)
         elif entry.type == tar.DIRECTORY:
-            self._apply_directory(path, parent, name, entry)
+            self._apply_directory(path, above, name, entry)
         elif entry.type == tar.HARD_LINK:
-            self._apply_hard_link(path, parent, name, entry)
+            self._apply_hard_link(path, above, name, entry)
         elif entry.type == tar.SYMLINK:
-            self._apply_symlink(path, parent, name, entry)
+            self._apply_symlink(path, above, name, entry)
         elif entry.type == tar.CHARACTER_DEVICE and not entry.major and not entry.minor:
             # In a layer this can only be somebody's overlayfs whiteout.
-            self._apply_whiteout(Whiteout.FILE, parent, b".wh." + name)
+            self._whiteout_devices.add(path)
+            self._hide(path, above, name)
         else:
-            self._apply_special(path, parent, name, entry)
+            self._apply_special(path, above, name, entry)
 
     def write(self, piece: memoryview) -> None:
         """Append data to the file that was begun last (a whiteout's data is dropped)."""
         self._missing -= len(piece)
-        if self._entry is None:
+        if self._file is None:
             return
-        if self._regions:
-            self._write_regions(piece)
-        else:
-            _write_all(self._file, piece)
+        self._file.write(piece)
         if not self._missing:
             self._finish_file()
 
     def finish(self) -> None:
-        """Set the times of directories, and what whiteouts and directories of one name mean."""
-        for path in self._whiteouts & (self.implied | self._times.keys()):
-            # The lower directory is deleted and a new one stands in its place.
-            self.opaque.add(path)
-            self.implied.discard(path)
-        self._drop_hidden_whiteouts()
-        if not self._root_named:
-            self.implied.add(ROOT)
+        """Set the times of directories, and what whiteouts and directories of one name mean.
+
+        Raises:
+            LimitExceeded: the attributes of a directory do not fit.
+            OSError: the file system refused; the caller translates it.
+        """
+        if self._lower is None:
+            self.inodes -= self._whiteouts.settle(
+                self._directories, self.implied | self._times.keys()
+            )
         for path, entry in self._late.items():
-            attributes.apply(self._existing(path), entry, self.dropped, fresh=False)
-        for path in self.implied - {ROOT}:
+            fd = self._directories.open(path)
+            attributes.apply(fd, entry, self.dropped, fresh=False)
+        for path in self.implied:
             self._measure_directory(path)
+        # Nothing is left below these from which they could have their attributes.
+        self.implied -= self._whiteouts.hidden
+        if ROOT not in self._times:
+            self.implied.add(ROOT)
         for path, mtime in self._times.items():
             if path == ROOT:
                 os.utime(self._root, ns=(mtime, mtime))
                 continue
             above = self._measure_directory(path)
             os.utime(split(path)[1], ns=(mtime, mtime), dir_fd=above, follow_symlinks=False)
+        self.inodes += 1
+        self.disk_bytes += os.fstat(self._root).st_blocks * 512
+        if self._lower is not None:
+            self._lower.restore(self._directories)
 
     def _measure_directory(self, path: bytes) -> int:
         """Count a directory's own blocks; returns its parent's descriptor."""
         parent, name = split(path)
-        above = self._existing(parent)
+        above = self._directories.open(parent)
         self.disk_bytes += os.stat(name, dir_fd=above, follow_symlinks=False).st_blocks * 512
         return above
 
     # Directories.
 
-    def _existing(self, path: bytes) -> int:
-        """A descriptor of a directory that is there."""
-        known = self._directories.get(path)
-        if known is not None:
-            self._directories.move_to_end(path)
-            return known
-        if path == ROOT:
-            return self._root
-        fd = openat2(self._root, path, _OPEN_PARENT, resolve=_RESOLVE)
-        self._directories[path] = fd
-        if len(self._directories) > _KEPT_DIRECTORIES:
-            os.close(self._directories.popitem(last=False)[1])
+    def _parent(self, path: bytes) -> tuple[int, bytes]:
+        """Descriptor and real path of a directory, which is made if it is missing."""
+        try:
+            fd, real = self._directories.find(path)
+        except (FileNotFoundError, NotADirectoryError):
+            real = self._directories.real(path)
+            fd = self._make_missing(real)
+        if self._lower is not None:
+            self._lower.enter(real, fd)
+        return fd, real
+
+    def _make_missing(self, path: bytes) -> int:
+        """Make a directory and its missing parents; returns a descriptor of it."""
+        missing = []
+        fd = -1
+        while fd < 0:
+            missing.append(path)
+            path = split(path)[0]
+            try:
+                fd = self._directories.open(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if self._lower is not None:
+            self._lower.enter(path, fd)
+        for directory in reversed(missing):
+            self._make_implied(directory, fd)
+            fd = self._directories.open(directory)
         return fd
 
-    def _parent(self, path: bytes, links: int = 0) -> int:
-        """A descriptor of a directory, which is made if it is missing."""
+    def _make_implied(self, path: bytes, above: int) -> None:
+        name = path.rpartition(b"/")[2]
         try:
-            return self._existing(path)
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-                raise _no_directory(path, error.errno) from error
-            raise
-        parent, name = split(path)
-        above = self._parent(parent, links)
-        try:
-            os.mkdir(name, 0o755, dir_fd=above)
+            os.mkdir(name, attributes.IMPLIED_MODE, dir_fd=above)
         except FileExistsError:
             found = os.stat(name, dir_fd=above, follow_symlinks=False)
-            if stat.S_ISLNK(found.st_mode):
-                return self._behind_link(path, above, name, links)
-            if not self._overlay or not _is_whiteout(found):
-                raise _no_directory(path, errno.ENOTDIR) from None
+            if self._lower is not None or not is_whiteout(found):
+                raise no_directory(path, errno.ENOTDIR) from None
             os.unlink(name, dir_fd=above)
-            os.mkdir(name, 0o755, dir_fd=above)
+            os.mkdir(name, attributes.IMPLIED_MODE, dir_fd=above)
             self.inodes -= 1
         self.inodes += 1
         self.implied.add(path)
+        if not self._inherits_nothing(path):
+            attributes.reset(self._directories.open(path))
         self._note(path)
-        return self._existing(path)
 
-    def _behind_link(self, path: bytes, above: int, name: bytes, links: int) -> int:
-        """A directory for a symbolic link that leads to nothing that is here."""
-        if self._overlay:
-            raise NeedsParent
-        if links >= _MAX_LINKS:
-            raise _no_directory(path, errno.ELOOP)
-        target = os.readlink(name, dir_fd=above)
-        return self._parent(follow(split(path)[0], target), links + 1)
-
-    def _forget_directories(self) -> None:
-        self._stale.extend(self._directories.values())
-        self._directories.clear()
-
-    def _close_stale(self) -> None:
-        for fd in self._stale:
-            os.close(fd)
-        self._stale.clear()
+    def _inherits_nothing(self, path: bytes) -> bool:
+        """True when what is made at ``path`` has the owner and mode that it was made with."""
+        return self._lower is None or not self._lower.hands_down(split(path)[0])
 
     def _apply_root(self, entry: Entry) -> None:
         if entry.type != tar.DIRECTORY:
             raise ArchiveEscape("layer replaces the image's root by something else")
-        self._root_named = True
         self._directory_attributes(ROOT, self._root, entry, fresh=False)
         self._times[ROOT] = entry.mtime
+        self._note(ROOT)
 
-    def _apply_directory(self, path: bytes, parent: bytes, name: bytes, entry: Entry) -> None:
-        above = self._parent(parent)
+    def _apply_directory(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
         fresh = True
         try:
             os.mkdir(name, entry.mode & 0o1777, dir_fd=above)
         except FileExistsError:
-            fresh = not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+            found = os.stat(name, dir_fd=above, follow_symlinks=False)
+            fresh = not stat.S_ISDIR(found.st_mode)
             if fresh:
                 self._remove(path, above, name)
                 os.mkdir(name, entry.mode & 0o1777, dir_fd=above)
+                # What was there has hidden a directory of the lower layers.
+                self._whiteouts.hidden.add(path)
         if fresh:
             self.inodes += 1
-        if not fresh or not self._overlay or attributes.needed(entry):
+        inherits_nothing = self._inherits_nothing(path)
+        if not fresh or not inherits_nothing or attributes.needed(entry):
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=above)
             try:
-                self._directory_attributes(path, fd, entry, fresh=fresh)
+                self._directory_attributes(path, fd, entry, fresh=fresh and inherits_nothing)
             finally:
                 os.close(fd)
         self.implied.discard(path)
@@ -285,188 +278,149 @@ class Applier:
         self._note(path)
 
     def _directory_attributes(self, path: bytes, fd: int, entry: Entry, *, fresh: bool) -> None:
+        if not fresh:
+            attributes.reset(fd)
         if attributes.inherited_by_children(entry):
             # Set at the end: until then, children would take group or ACL from it.
             self._late[path] = entry
         else:
             self._late.pop(path, None)
-            attributes.apply(fd, entry, self.dropped, fresh=fresh and self._overlay)
+            attributes.apply(fd, entry, self.dropped, fresh=fresh)
 
     # Whiteouts.
 
-    def _apply_whiteout(self, kind: Whiteout, parent: bytes, name: bytes) -> None:
+    def _apply_whiteout(self, path: bytes) -> None:
+        parent, name = split(path)
+        kind = whiteout(name)
+        if b".wh." in parent and (kind_above := reserved(parent)):
+            if kind_above is Whiteout.META:
+                return
+            raise ArchiveInvalid(f"layer puts {shown(path)} below a whiteout")
         if kind is Whiteout.META:
             return
-        if not self._overlay:
-            self._delete_lower(kind, parent, name)
-            return
-        above = self._parent(parent)
-        if kind is Whiteout.OPAQUE:
-            self.opaque.add(parent)
-            return
-        hidden = hidden_name(name)
-        self._whiteouts.add(join(parent, hidden))
-        try:
-            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=above)
-            self.inodes += 1
-        except FileExistsError:
-            pass  # what this layer itself put there wins, in any order
-
-    def _drop_hidden_whiteouts(self) -> None:
-        """Remove whiteouts below opaque directories: they would show up in listings."""
-        if not self.opaque:
-            return
-        for path in sorted(self._whiteouts):
-            parent, name = split(path)
-            if not _is_below(parent, self.opaque):
-                continue
-            above = self._existing(parent)
-            if _is_whiteout(os.stat(name, dir_fd=above, follow_symlinks=False)):
-                os.unlink(name, dir_fd=above)
-                self.inodes -= 1
-
-    def _delete_lower(self, kind: Whiteout, parent: bytes, name: bytes) -> None:
-        """Direct mode: remove what lower layers left, keep what this layer made."""
-        try:
-            above = self._existing(parent)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if kind is Whiteout.OPAQUE:
-            names = [os.fsencode(n) for n in os.listdir(above)]
+        above, real = self._parent(parent)
+        if kind is Whiteout.FILE:
+            hidden = hidden_name(name)
+            self._hide(join(real, hidden), above, hidden)
+        elif self._lower is None:
+            self._whiteouts.opaque.add(real)
         else:
-            names = [hidden_name(name)]
-        for victim in names:
-            self._delete_lower_path(join(parent, victim), above, victim)
+            self._lower.empty(real, above, self._remove)
 
-    def _delete_lower_path(self, path: bytes, above: int, name: bytes) -> None:
-        try:
-            found = os.stat(name, dir_fd=above, follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        if path not in self._made:
-            self._remove(path, above, name)
-        elif stat.S_ISDIR(found.st_mode):
-            fd = os.open(name, OPEN_DIRECTORY, dir_fd=above)
-            try:
-                for child in os.listdir(fd):
-                    encoded = os.fsencode(child)
-                    self._delete_lower_path(join(path, encoded), fd, encoded)
-            finally:
-                os.close(fd)
+    def _hide(self, path: bytes, above: int, name: bytes) -> None:
+        """Hide what the lower layers have at ``path``."""
+        if self._lower is not None:
+            self._lower.delete(path, above, name, self._remove)
+        elif self._whiteouts.hide(path, above, name):
+            self.inodes += 1
 
     # Files.
 
-    def _begin_file(self, path: bytes, parent: bytes, name: bytes, entry: Entry) -> None:
-        above = self._parent(parent)
+    def _begin_file(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
         try:
-            fd = os.open(name, _CREATE, entry.mode, dir_fd=above)
+            fd = os.open(name, CREATE, entry.mode, dir_fd=above)
         except FileExistsError:
             self._remove(path, above, name)
-            fd = os.open(name, _CREATE, entry.mode, dir_fd=above)
-        self._file = fd
-        self._entry = entry
+            fd = os.open(name, CREATE, entry.mode, dir_fd=above)
+        self._file = RegularFile(fd, entry, fresh=self._inherits_nothing(path))
         self._missing = entry.size
         self.inodes += 1
-        self.disk_bytes += -(-entry.size // self._block) * self._block
+        self.disk_bytes += stored_bytes(entry, self._block)
         self._note(path)
-        if entry.sparse is not None:
-            self._regions = [region for region in reversed(entry.sparse) if region[1]]
-            os.ftruncate(fd, entry.real_size)
         if not entry.size:
             self._finish_file()
 
-    def _write_regions(self, piece: memoryview) -> None:
-        while len(piece):
-            offset, length = self._regions.pop()
-            part = piece[:length]
-            os.lseek(self._file, offset, os.SEEK_SET)
-            _write_all(self._file, part)
-            if len(part) < length:
-                self._regions.append((offset + len(part), length - len(part)))
-            piece = piece[len(part) :]
-
     def _finish_file(self) -> None:
-        fd, entry = self._file, self._entry
-        assert entry is not None
-        self._file, self._entry, self._regions = -1, None, []
-        try:
-            if not self._overlay or attributes.needed(entry):
-                attributes.apply(fd, entry, self.dropped, fresh=self._overlay)
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if entry.size >= _EARLY_BYTES:
-                # The barrier that publishes the image is then short.
-                sync_file_range(fd, offset=0, length=0)
-        finally:
-            os.close(fd)
+        file, self._file = self._file, None
+        assert file is not None
+        file.finish(self.dropped)
 
-    def _apply_hard_link(self, path: bytes, parent: bytes, name: bytes, entry: Entry) -> None:
-        target = normalise(entry.link, self._limits)
-        if target == path:
-            raise ArchiveInvalid(f"hard link {shown(path)} in layer points at itself")
-        above = self._parent(parent)
-        found = self._link_target(path, target)
-        if stat.S_ISDIR(found.st_mode):
-            raise ArchiveInvalid(f"hard link {shown(path)} in layer points at a directory")
-        source_parent, source_name = split(target)
+    def _apply_hard_link(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
+        target, found = self._link_target(path, normalise(entry.link, self._limits))
+        above = self._directories.open(split(path)[0])  # the search may have closed it
+        if found is None:
+            # One whiteout, made by overlayfs, can have many names.
+            self._whiteout_devices.add(path)
+            self._hide(path, above, name)
+            return
         try:
             there = os.stat(name, dir_fd=above, follow_symlinks=False)
         except FileNotFoundError:
             pass
         else:
             if (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
+                self._note(path)
                 return
             self._remove(path, above, name)
-        os.link(
-            source_name,
-            name,
-            src_dir_fd=self._existing(source_parent),
-            dst_dir_fd=self._parent(parent),
-            follow_symlinks=False,
-        )
+        source, source_name = split(target)
+        try:
+            os.link(
+                source_name,
+                name,
+                src_dir_fd=self._directories.open(source),
+                dst_dir_fd=above,
+                follow_symlinks=False,
+            )
+        except FileNotFoundError:
+            raise ArchiveInvalid(
+                f"hard link {shown(path)} in layer replaces {shown(target)}, which it points at"
+            ) from None
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            raise LimitExceeded(
+                f"{shown(target)} in layer has more hard links than the file system allows",
+                limit="layer_entries",
+            ) from error
         self._note(path)
 
-    def _link_target(self, path: bytes, target: bytes) -> os.stat_result:
-        """What a hard link points at, in this tree."""
+    def _link_target(self, path: bytes, target: bytes) -> tuple[bytes, os.stat_result | None]:
+        """Real path of what a hard link points at, and what it is; None for a whiteout."""
         if target == ROOT:
-            raise ArchiveInvalid(f"hard link {shown(path)} in layer points at a directory")
+            raise _bad_link(path, target, "a directory")
         parent, name = split(target)
+        found = None
         try:
-            found = os.stat(name, dir_fd=self._existing(parent), follow_symlinks=False)
+            fd, real = self._directories.find(parent)
+            target = join(real, name)
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
-            if self._overlay and target not in self._whiteouts:
-                raise NeedsParent from None
-            raise ArchiveInvalid(
-                f"hard link {shown(path)} in layer points at {shown(target)}, which is not there"
-            ) from None
-        if self._overlay and _is_whiteout(found):
-            raise ArchiveInvalid(
-                f"hard link {shown(path)} in layer points at {shown(target)}, which it deletes"
-            )
-        return found
+            pass
+        if target == path:
+            raise _bad_link(path, target, "itself")
+        if found is None or (self._lower is None and is_whiteout(found)):
+            if target in self._whiteout_devices:
+                return target, None
+            if self._lower is not None or target in self._whiteouts.hidden:
+                raise _bad_link(path, target, "nothing")
+            raise NeedsParent
+        if stat.S_ISDIR(found.st_mode):
+            raise _bad_link(path, target, "a directory")
+        return target, found
 
-    def _apply_symlink(self, path: bytes, parent: bytes, name: bytes, entry: Entry) -> None:
-        if not entry.link or b"\0" in entry.link or len(entry.link) >= self._limits.path_bytes:
+    def _apply_symlink(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
+        if not entry.link or b"\0" in entry.link or len(entry.link) > self._limits.link_bytes:
             raise ArchiveInvalid(f"symbolic link {shown(path)} in layer has no usable target")
-        above = self._parent(parent)
         try:
             os.symlink(entry.link, name, dir_fd=above)
         except FileExistsError:
             self._remove(path, above, name)
             os.symlink(entry.link, name, dir_fd=above)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise LimitExceeded(
+                f"target of {shown(path)} in layer is longer than the file system allows",
+                limit="link_bytes",
+            ) from error
         self.inodes += 1
-        if len(entry.link) >= 60:
+        if len(entry.link) >= _LINK_IN_INODE:
             self.disk_bytes += self._block
         self._finish_special(path, above, name, entry)
 
-    def _apply_special(self, path: bytes, parent: bytes, name: bytes, entry: Entry) -> None:
-        kinds = {
-            tar.CHARACTER_DEVICE: stat.S_IFCHR,
-            tar.BLOCK_DEVICE: stat.S_IFBLK,
-            tar.FIFO: stat.S_IFIFO,
-        }
-        mode = kinds[entry.type] | entry.mode
+    def _apply_special(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
+        mode = _SPECIAL[entry.type] | entry.mode
         device = os.makedev(entry.major, entry.minor)
-        above = self._parent(parent)
         try:
             os.mknod(name, mode, device, dir_fd=above)
         except FileExistsError:
@@ -483,8 +437,8 @@ class Applier:
     # What stands in the way.
 
     def _note(self, path: bytes) -> None:
-        if not self._overlay:
-            self._made.add(path)
+        if self._lower is not None:
+            self._lower.name(path)
 
     def _remove(self, path: bytes, above: int, name: bytes) -> None:
         """Remove ``path``, whatever it is, before something else takes its name."""
@@ -493,44 +447,29 @@ class Applier:
             os.unlink(name, dir_fd=above)
             if found.st_nlink == 1:
                 self.inodes -= 1
-                self.disk_bytes -= found.st_blocks * 512
+                self.disk_bytes -= disk_bytes(found, self._block)
             if stat.S_ISLNK(found.st_mode):
-                self._forget_directories()
+                self._directories.forget()
             return
-        self._forget_directories()
-        removed = remove_tree(name, above)
+        self._directories.forget()
+        removed = remove_tree(name, above, block=self._block)
         self.inodes -= removed.inodes
-        self.disk_bytes -= removed.bytes
-        below = path + b"/"
-        for known in (self.implied, self.opaque, self._whiteouts, self._made):
-            known.difference_update({p for p in known if p == path or p.startswith(below)})
-        for gone in [p for p in self._times if p == path or p.startswith(below)]:
-            del self._times[gone]
-            self._late.pop(gone, None)
+        self.disk_bytes -= removed.disk
+        base = split(path)[0]
+        for relative in removed.paths:
+            self._forget(join(base, relative))
+
+    def _forget(self, path: bytes) -> None:
+        self.implied.discard(path)
+        self._whiteouts.forget(path)
+        self._whiteout_devices.discard(path)
+        self._times.pop(path, None)
+        self._late.pop(path, None)
+        if self._lower is not None:
+            self._lower.forget(path)
 
 
-def _no_directory(path: bytes, code: int) -> ArchiveInvalid:
+def _bad_link(path: bytes, target: bytes, what: str) -> ArchiveInvalid:
     return ArchiveInvalid(
-        f"layer puts something below {shown(path)}, which is no directory ({os.strerror(code)})"
+        f"hard link {shown(path)} in layer points at {shown(target)}, which is {what}"
     )
-
-
-def _is_below(path: bytes, tops: set[bytes]) -> bool:
-    """True when ``path`` is one of ``tops``, or inside one."""
-    while path not in tops:
-        if path == ROOT:
-            return False
-        path = split(path)[0]
-    return True
-
-
-def _is_whiteout(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def _write_all(fd: int, data: memoryview) -> None:
-    while True:
-        written = os.write(fd, data)
-        if written == len(data):
-            return
-        data = data[written:]

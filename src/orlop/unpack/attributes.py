@@ -24,8 +24,12 @@ _DEFAULT_ACL = b"system.posix_acl_default"
 _CAPABILITY = b"security.capability"
 _CREATED_BITS = 0o1777  # what open(2) and mkdir(2) both set as asked, with umask 0
 
-# linux/capability.h: revision in the top byte of the first word, length fixed by it.
-_CAPABILITY_LENGTHS = {0x01: 12, 0x02: 20, 0x03: 24}
+IMPLIED_MODE = 0o755
+"""Of a directory that nobody described."""
+
+# linux/capability.h: the first word is the revision, and one flag; it fixes the length.
+_CAPABILITY_LENGTHS = {0x01000000: 12, 0x02000000: 20, 0x03000000: 24}
+_CAPABILITY_EFFECTIVE = 0x000001
 
 
 def needed(entry: Entry) -> bool:
@@ -53,9 +57,10 @@ def apply(fd: int, entry: Entry, dropped: dict[str, int], *, fresh: bool) -> Non
     Raises:
         ArchiveInvalid: a file capability is malformed.
         LimitExceeded: the file system has no room for the attributes of one file.
+        OSError: the file system refused.
     """
-    changed = not fresh or bool(entry.uid or entry.gid)
-    if changed:
+    owned = not fresh or bool(entry.uid or entry.gid)
+    if owned:
         os.fchown(fd, entry.uid, entry.gid)
     if entry.xattrs:
         for name, value in entry.xattrs.items():
@@ -63,44 +68,86 @@ def apply(fd: int, entry: Entry, dropped: dict[str, int], *, fresh: bool) -> Non
                 _set(fd, name, value, entry, dropped)
             else:
                 _drop(name, dropped)
-    if not fresh or entry.mode > (0o1777 if entry.type == tar.DIRECTORY or changed else 0o7777):
+    # A chown clears set-id bits, mkdir does not set them, an ACL sets permission bits.
+    kept = _CREATED_BITS if owned or entry.type == tar.DIRECTORY else 0o7777
+    if not fresh or entry.mode > kept or (entry.xattrs and _ACCESS_ACL in entry.xattrs):
         os.fchmod(fd, entry.mode)
 
 
 def apply_unopened(name: bytes, above: int, entry: Entry, dropped: dict[str, int]) -> None:
     """The same for links, devices and fifos, which are not opened.
 
-    The kernel allows no user attributes on them.
+    The kernel allows no user attributes on them. ``name`` was made just now, with
+    the permission bits of ``entry``.
     """
     os.chown(name, entry.uid, entry.gid, dir_fd=above, follow_symlinks=False)
+    if entry.mode > _CREATED_BITS and entry.type != tar.SYMLINK:
+        # chown has cleared set-id bits. This call would follow a link, and it is none.
+        os.chmod(name, entry.mode, dir_fd=above)
     for attribute, value in (entry.xattrs or {}).items():
         _allowed(attribute, value, entry)
         _drop(attribute, dropped)
+
+
+def clear(fd: int) -> None:
+    """Take away all attributes that an image can give to a file or directory."""
+    for name in os.listxattr(fd):
+        if _is_image_attribute(os.fsencode(name)):
+            os.removexattr(fd, name)
+
+
+def reset(fd: int) -> None:
+    """Make a directory look like one that nobody described: root's, 0755."""
+    clear(fd)
+    os.fchown(fd, 0, 0)
+    os.fchmod(fd, IMPLIED_MODE)
+
+
+def take_default_acl(fd: int) -> bytes | None:
+    """Take from a directory the ACL that it hands down; None when it has none."""
+    try:
+        acl = os.getxattr(fd, _DEFAULT_ACL)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+        return None
+    os.removexattr(fd, _DEFAULT_ACL)
+    return acl
+
+
+def give_default_acl(fd: int, acl: bytes) -> None:
+    """The reverse of ``take_default_acl``."""
+    os.setxattr(fd, _DEFAULT_ACL, acl)
 
 
 def _allowed(name: bytes, value: bytes, entry: Entry) -> bool:
     if name == _CAPABILITY:
         if entry.type != tar.REGULAR:
             raise ArchiveInvalid(f"{shown(entry.path)} in layer has capabilities but is no file")
-        if len(value) < 4 or _CAPABILITY_LENGTHS.get(value[3]) != len(value):
+        revision = int.from_bytes(value[:4], "little") & ~_CAPABILITY_EFFECTIVE
+        if _CAPABILITY_LENGTHS.get(revision) != len(value):
             raise ArchiveInvalid(f"file capability of {shown(entry.path)} in layer is malformed")
-        return True
-    return (name.startswith(b"user.") and not name.startswith(b"user.overlay.")) or name in (
-        _ACCESS_ACL,
-        _DEFAULT_ACL,
-    )
+    return _is_image_attribute(name)
+
+
+def _is_image_attribute(name: bytes) -> bool:
+    if name.startswith(b"user."):
+        return not name.startswith(b"user.overlay.")
+    return name in (_ACCESS_ACL, _DEFAULT_ACL, _CAPABILITY)
 
 
 def _set(fd: int, name: bytes, value: bytes, entry: Entry, dropped: dict[str, int]) -> None:
     try:
         os.setxattr(fd, name, value)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
+        full = error.errno == errno.ENOSPC and not os.fstatvfs(fd).f_bavail
+        if error.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE) and not full:
             raise LimitExceeded(
                 f"extended attributes of {shown(entry.path)} in layer do not fit into one inode",
                 limit="xattr_value_bytes",
             ) from error
-        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+        # EACCES: a default ACL for something that is no directory.
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL, errno.EACCES):
             raise
         _drop(name, dropped)
 

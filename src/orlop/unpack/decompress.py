@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_HEADER: Final = 10  # bytes that every header has
+_GZIP_HEADER_MAX: Final = 128 * 1024
+_FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"  # after one byte 0x50..0x5f
 MAGIC_BYTES: Final = 4
@@ -32,6 +35,10 @@ MAGIC_BYTES: Final = 4
 
 PIECE_BYTES: Final = 512 * 1024
 """Largest piece that a decompressor returns."""
+
+_FIRST_BYTES: Final = 16 * 1024
+"""What a new member gets first. The decoders copy what they leave unused, which for a
+stream of many tiny members would otherwise be nearly everything, each time."""
 
 
 class Decompressor(Protocol):
@@ -69,6 +76,9 @@ def decompressor(head: bytes, declared: Compression, limits: Limits = DEFAULTS) 
         ManifestInvalid: the bytes are not what the media type says.
     """
     found = sniff(head)
+    if len(head) < MAGIC_BYTES and found is Compression.NONE:
+        # Too short to tell; the decompressor says what is wrong with it.
+        found = declared
     if found is not declared:
         raise ManifestInvalid(
             f"layer is declared as {declared.name.lower()} but its bytes are {found.name.lower()}"
@@ -96,54 +106,72 @@ class _Gzip:
         self._member: igzip_lib.IgzipDecompressor | None = None
         self._started = False
         self._padding = False
-        self._head = b""  # the first byte of a next member, while there is only one
+        self._head = b""  # an incomplete header: the decoder errs on some that come in pieces
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        pending: bytes | memoryview = data
-        while len(pending):
+        view = memoryview(self._head + data if self._head else data)
+        self._head = b""
+        at = 0
+        while at < len(view):
+            window = view[at:]
             if self._member is None:
-                pending = self._begin(pending)
-                if self._member is None:
+                header = self._header(window)
+                if not header:
                     return
+                self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+                window = window[: header + _FIRST_BYTES]
+            at += len(window)
             try:
-                piece = self._member.decompress(pending, PIECE_BYTES)
-                pending = b""
-                while True:
-                    if piece:
-                        yield piece
-                    if self._member.eof or self._member.needs_input:
-                        break
-                    piece = self._member.decompress(b"", PIECE_BYTES)
+                yield from _pieces(self._member, window)
             except (igzip_lib.IsalError, EOFError) as error:  # type: ignore[misc] # its stub leaves the base class out
                 raise ArchiveInvalid(
                     f"layer is corrupt: gzip stream is broken ({error})"
                 ) from error
             if self._member.eof:
-                pending = self._member.unused_data
+                at -= len(self._member.unused_data)
                 self._member = None
 
-    def _begin(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Start the next member, or swallow the padding behind the last one."""
-        if self._head:
-            data = self._head + bytes(data)
-            self._head = b""
-        if self._started and (self._padding or data[0] == 0):
+    def _header(self, data: memoryview) -> int:
+        """Length of the header that starts here; 0 when this is padding, or incomplete."""
+        if self._started and (self._padding or not data[0]):
             self._padding = True
             if bytes(data).strip(b"\0"):
                 raise ArchiveInvalid("layer is corrupt: bytes follow the gzip stream")
-            return b""
-        if len(data) < 2:
-            self._head = bytes(data)
-            return b""
-        if bytes(data[:2]) != _GZIP_MAGIC:
+            return 0
+        if not _GZIP_MAGIC.startswith(bytes(data[:2])):
             raise ArchiveInvalid("layer is corrupt: bytes follow the gzip stream")
+        length = _gzip_header_length(data)
+        if not length:
+            if len(data) > _GZIP_HEADER_MAX:
+                raise ArchiveInvalid("layer is corrupt: gzip header has no end")
+            self._head = bytes(data)
+            return 0
         self._started = True
-        self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-        return data
+        return length
 
     def close(self) -> None:
         if self._member is not None or self._head or not self._started:
             raise ArchiveInvalid("layer is truncated: gzip stream ends inside a member")
+
+
+def _gzip_header_length(data: memoryview) -> int:
+    """Length of the header that ``data`` begins with (RFC 1952, 2.3); 0 when it is incomplete."""
+    if len(data) < _GZIP_HEADER:
+        return 0
+    flags = data[3]
+    length = _GZIP_HEADER
+    if flags & _FEXTRA:
+        length += 2 + int.from_bytes(data[length : length + 2], "little")
+    if flags & (_FNAME | _FCOMMENT):
+        head = bytes(data[:_GZIP_HEADER_MAX])
+        for flag in (_FNAME, _FCOMMENT):
+            if flags & flag:
+                length = head.find(b"\0", length) + 1
+                if not length:
+                    return 0
+    if flags & _FHCRC:
+        length += 2
+    return length if length <= len(data) else 0
 
 
 class _Zstd:
@@ -153,28 +181,24 @@ class _Zstd:
         self._window_log = limits.zstd_window_bytes.bit_length() - 1
         self._frame: zstd.ZstdDecompressor | None = None
         self._started = False
-        self._fresh = False  # the frame has consumed nothing yet
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        pending: bytes | memoryview = data
-        while len(pending):
+        view = memoryview(data)
+        at = 0
+        while at < len(view):
+            window = view[at:]
             if self._frame is None:
                 options = {int(zstd.DecompressionParameter.window_log_max): self._window_log}
                 self._frame = zstd.ZstdDecompressor(options=options)
                 self._started = True
+                window = window[:_FIRST_BYTES]
+            at += len(window)
             try:
-                piece = self._frame.decompress(pending, PIECE_BYTES)
-                pending = b""
-                while True:
-                    if piece:
-                        yield piece
-                    if self._frame.eof or self._frame.needs_input:
-                        break
-                    piece = self._frame.decompress(b"", PIECE_BYTES)
+                yield from _pieces(self._frame, window)
             except zstd.ZstdError as error:
                 raise self._translated(error) from error
             if self._frame.eof:
-                pending = self._frame.unused_data
+                at -= len(self._frame.unused_data)
                 self._frame = None
 
     def _translated(self, error: zstd.ZstdError) -> ArchiveInvalid | LimitExceeded:
@@ -188,3 +212,16 @@ class _Zstd:
     def close(self) -> None:
         if self._frame is not None or not self._started:
             raise ArchiveInvalid("layer is truncated: zstd stream ends inside a frame")
+
+
+def _pieces(
+    decoder: igzip_lib.IgzipDecompressor | zstd.ZstdDecompressor, data: memoryview
+) -> Iterator[bytes]:
+    """What ``data`` decompresses to, up to the end of the member or of the data."""
+    piece = decoder.decompress(data, PIECE_BYTES)
+    while True:
+        if piece:
+            yield piece
+        if decoder.eof or decoder.needs_input:
+            return
+        piece = decoder.decompress(b"", PIECE_BYTES)

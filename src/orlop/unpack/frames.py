@@ -6,7 +6,8 @@ then the kind's own fields, little-endian. Pure: bytes to values and back.
 ::
 
     daemon → fork-server   JOB        with descriptors (control, source, target)
-    fork-server → daemon   STARTED    on the control socket, with the worker's pidfd
+    fork-server → daemon   STARTED    on the control socket, with the worker's pidfd;
+                                      or FAILED, when there can be none
     daemon → worker        AVAILABLE  so many bytes of the source may be read
                            END        the source is complete
     worker → daemon        PROGRESS   so many bytes of the source have become files
@@ -59,6 +60,7 @@ class Kind(enum.IntEnum):
 _COUNT: Final = struct.Struct("<BQ")
 _DONE: Final = struct.Struct("<BQQqq")
 _LENGTH: Final = struct.Struct("<H")
+_FAILED_HEAD: Final = 3  # kind, length of the reference, length of the limit's name
 _LIMIT_NAMES: Final = tuple(field.name for field in fields(Limits))
 _JOB: Final = struct.Struct(f"<BBBQ{len(_LIMIT_NAMES)}Q")
 _COMPRESSIONS: Final = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
@@ -93,10 +95,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error in the worker, by its ``OrlopError.reference``."""
+    """An error in the worker, by its ``OrlopError.reference``.
+
+    ``limit`` is that of a ``LimitExceeded``, and empty otherwise.
+    """
 
     reference: str
     message: str
+    limit: str = ""
 
 
 def job(value: Job) -> bytes:
@@ -207,8 +213,9 @@ def parse_done(frame: bytes) -> Done:
 def failed(value: Failed) -> bytes:
     """The FAILED frame; the message is cut to a readable length."""
     reference = value.reference.encode()[:64]
+    limit = value.limit.encode()[:64]
     message = value.message.encode("utf-8", "replace")[:_MAX_MESSAGE]
-    return bytes([Kind.FAILED, len(reference)]) + reference + message
+    return bytes([Kind.FAILED, len(reference), len(limit)]) + reference + limit + message
 
 
 def parse_failed(frame: bytes) -> Failed:
@@ -217,14 +224,20 @@ def parse_failed(frame: bytes) -> Failed:
     Raises:
         Internal: it is malformed.
     """
-    if len(frame) < 2 or len(frame) < 2 + frame[1]:
+    if len(frame) < _FAILED_HEAD or len(frame) < _FAILED_HEAD + frame[1] + frame[2]:
         raise _malformed()
-    reference = frame[2 : 2 + frame[1]]
-    message = frame[2 + frame[1] :].decode("utf-8", "replace")
-    if not reference.isascii() or not reference:
+    limit_at = _FAILED_HEAD + frame[1]
+    message_at = limit_at + frame[2]
+    reference, limit = frame[_FAILED_HEAD:limit_at], frame[limit_at:message_at]
+    if (
+        not reference
+        or not reference.isascii()
+        or (limit and limit.decode("ascii", "replace") not in _LIMIT_NAMES)
+    ):
         raise _malformed()
+    message = frame[message_at:].decode("utf-8", "replace")
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-    return Failed(reference.decode(), printable[:_MAX_MESSAGE])
+    return Failed(reference.decode(), printable[:_MAX_MESSAGE], limit.decode())
 
 
 def kind_of(frame: bytes) -> Kind:

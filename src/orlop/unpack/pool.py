@@ -17,7 +17,15 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import DigestMismatch, Internal, LimitExceeded, rebuild
+from orlop.errors import (
+    DigestMismatch,
+    Internal,
+    LimitExceeded,
+    OrlopError,
+    Unavailable,
+    rebuild,
+)
+from orlop.linux.files import as_store_error
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.ports.unpack import Unpacked, UnpackJob
@@ -25,6 +33,7 @@ from orlop.unpack import frames
 from orlop.unpack.frames import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Self
 
     from orlop.ports.unpack import Source, UnpackProgress
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 _MAX_PATHS_BYTES: Final = 64 * 1024 * 1024
 """How much a worker may tell about paths: 2 million entries with short names."""
 
+_ATTEMPTS: Final = 2
 _WORKER_MODULE: Final = "orlop.unpack.worker"
 
 
@@ -46,6 +56,7 @@ class WorkerPool:
         self._limits = limits
         self._server: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,14 +70,28 @@ class WorkerPool:
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """Start the fork-server if it does not run; returns before it is ready."""
+        """Start the fork-server if it does not run; returns before it is ready.
+
+        Raises:
+            Unavailable: the pool is closed.
+            OSError: there can be no process now.
+        """
+        if self._closed:
+            raise Unavailable("unpack workers have been stopped")
         if self._process is not None and self._process.poll() is None:
             return
         self._stop_server()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", _WORKER_MODULE, str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-m",
+                    _WORKER_MODULE,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -76,7 +101,8 @@ class WorkerPool:
         self._server = ours
 
     async def close(self) -> None:
-        """End the fork-server; jobs that still run end with it."""
+        """End the fork-server, for good; jobs that still run end with it."""
+        self._closed = True
         self._stop_server()
 
     def _stop_server(self) -> None:
@@ -90,16 +116,22 @@ class WorkerPool:
 
     async def unpack(self, job: UnpackJob, progress: UnpackProgress | None = None) -> Unpacked:
         """See ``orlop.ports.unpack.Unpacker``."""
-        control = self._submit(job)
-        with control:
+        for _ in range(_ATTEMPTS):
+            # If the fork-server dies with our job before it, the next one is new.
+            with suppress(_NotStarted):
+                return await self._attempt(job, progress)
+        raise Internal("unpack worker could not be started")
+
+    async def _attempt(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
+        with self._submit(job) as control:
             worker = _Worker(control)
             try:
                 return await worker.run(job, progress)
             finally:
-                await worker.end()
+                await _to_the_end(worker.end())
 
     def _submit(self, job: UnpackJob) -> socket.socket:
-        """Hand a job to the fork-server, which is started again if it has died."""
+        """Hand a job to the fork-server; returns our end of the worker's socket."""
         frame = frames.job(
             frames.Job(
                 compression=job.compression,
@@ -111,25 +143,33 @@ class WorkerPool:
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        with theirs:
-            for attempt in range(2):
-                self.start()
-                assert self._server is not None
-                try:
-                    socket.send_fds(
-                        self._server,
-                        [frame],
-                        [theirs.fileno(), job.source.fileno(), job.target],
-                    )
-                    return ours
-                except OSError as error:
-                    self._stop_server()
-                    if attempt:
-                        ours.close()
-                        raise Internal(
-                            f"cannot start an unpack worker: {error.strerror}"
-                        ) from error
-        raise AssertionError
+        try:
+            with theirs:
+                self._send(frame, [theirs.fileno(), job.source.fileno(), job.target])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def _send(self, frame: bytes, descriptors: list[int]) -> None:
+        """Pass a job on, to a new fork-server if the old one has died."""
+        try:
+            try:
+                self._send_once(frame, descriptors)
+            except (BrokenPipeError, ConnectionResetError):
+                self._stop_server()
+                self._send_once(frame, descriptors)
+        except OSError as error:
+            raise as_store_error(error, "start an unpack worker") from error
+
+    def _send_once(self, frame: bytes, descriptors: list[int]) -> None:
+        self.start()
+        assert self._server is not None
+        socket.send_fds(self._server, [frame], descriptors)
+
+
+class _NotStarted(Exception):
+    """The fork-server ended before it had made a worker."""
 
 
 class _Worker:
@@ -138,9 +178,10 @@ class _Worker:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._pidfd = -1
+        self._introduced = False
 
     async def run(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
-        await self._started()
+        await self._introduce()
         feeder = asyncio.create_task(self._feed(job.source))
         listener = asyncio.create_task(self._listen(job, progress))
         try:
@@ -155,23 +196,34 @@ class _Worker:
 
     async def end(self) -> None:
         """Kill the worker if it lives, and wait until it is gone."""
-        if self._pidfd < 0:
-            # It has not told us who it is; it ends when it finds its socket closed.
-            return
         try:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            await asyncio.shield(_readable(self._pidfd))
+            if not self._introduced:
+                # It may be about to be made; the fork-server answers in any case, or dies.
+                with suppress(OrlopError, _NotStarted):
+                    await self._introduce()
+            if self._pidfd >= 0:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await _readable(self._pidfd)
         finally:
-            os.close(self._pidfd)
-            self._pidfd = -1
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
 
-    async def _started(self) -> None:
+    async def _introduce(self) -> None:
+        """Learn from the fork-server which process it is."""
         await _readable(self._control.fileno())
+        self._introduced = True
         frame, descriptors, _, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
-        if len(descriptors) != 1 or frames.kind_of(frame) is not Kind.STARTED:
-            raise Internal("unpack worker could not be started")
-        self._pidfd = descriptors[0]
+        if descriptors:
+            self._pidfd = descriptors[0]
+        if not frame:
+            raise _NotStarted
+        kind = frames.kind_of(frame)
+        if kind is Kind.FAILED:
+            raise _failure(frame)
+        if kind is not Kind.STARTED or self._pidfd < 0:
+            raise Internal("unpack worker sent a malformed frame")
 
     async def _feed(self, source: Source) -> None:
         """Tell the worker how far it may read, each time that grows."""
@@ -227,11 +279,12 @@ class _Worker:
         if kind is Kind.NEEDS_PARENT:
             return Unpacked(needs_parent=True)
         if kind is Kind.FAILED:
-            failure = frames.parse_failed(frame)
-            raise rebuild(failure.reference, failure.message)
+            raise _failure(frame)
         if kind is not Kind.DONE:
             raise Internal("unpack worker sent a malformed frame")
         done = frames.parse_done(frame)
+        if len(done.diff_hex) != len(job.diff_id.hex):
+            raise Internal("unpack worker sent a malformed frame")
         if done.diff_hex != job.diff_id.hex:
             found = Digest(job.diff_id.algorithm, done.diff_hex)
             raise DigestMismatch(f"layer uncompresses to {found}, not to its diffID {job.diff_id}")
@@ -245,6 +298,24 @@ class _Worker:
             opaque=tuple(opaque),
             dropped=dropped,
         )
+
+
+def _failure(frame: bytes) -> OrlopError:
+    failed = frames.parse_failed(frame)
+    return rebuild(failed.reference, failed.message, limit=failed.limit)
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Await ``work`` to its end, although the caller may be cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _readable(fd: int) -> None:

@@ -1,11 +1,11 @@
 """The worker: one process, one layer, three descriptors; and the fork-server that makes it.
 
-``python -m orlop.unpack.worker FD`` is the fork-server. It has imported all that
-a worker needs, has one thread and no state, and forks a worker for each JOB
-that arrives on the socket ``FD``. A worker reads the blob while it is being
-downloaded: the daemon tells it how far it may read. One thread reads,
-decompresses and hashes; the main thread parses and applies. Both spend their
-time in code that runs without the interpreter's lock.
+``python -m orlop.unpack.worker FD PID`` is the fork-server of the daemon ``PID``.
+It has imported all that a worker needs, has one thread and no state, and forks
+a worker for each JOB that arrives on the socket ``FD``. A worker reads the blob
+while it is being downloaded: the daemon tells it how far it may read. One
+thread reads, decompresses and hashes; the main thread parses and applies. Both
+spend their time in code that runs without the interpreter's lock.
 
 Nothing here trusts the layer, and nothing opens a path that is not below the
 target. A worker ends by ``os._exit``: what it has is files, and they are the
@@ -24,15 +24,25 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import ArchiveInvalid, LimitExceeded, OrlopError
+from orlop.errors import (
+    AlreadyExists,
+    Internal,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    OrlopError,
+    StoreCorrupt,
+)
 from orlop.linux import procs
 from orlop.linux.files import as_store_error
 from orlop.model.tar import Entry, TarParser
 from orlop.unpack import frames
-from orlop.unpack.apply import Applier, NeedsParent
+from orlop.unpack.apply import Applier
 from orlop.unpack.decompress import MAGIC_BYTES, decompressor
+from orlop.unpack.directories import NeedsParent
 from orlop.unpack.frames import Kind
 
 if TYPE_CHECKING:
@@ -120,13 +130,11 @@ class _Stream:
             self._listen()
         if self._available <= at:
             return b""
-        if length < MAGIC_BYTES <= self._job.size - at:
-            length = MAGIC_BYTES
         while self._available - at < min(length, MAGIC_BYTES) and not self._ended:
             self._listen()
         data = os.pread(self._source, min(length, self._available - at), at)
         if not data:
-            raise ArchiveInvalid("layer file is shorter than it should be")
+            raise StoreCorrupt("layer file is shorter than it should be")
         self.consumed = at + len(data)
         return data
 
@@ -140,6 +148,8 @@ class _Stream:
 
 def unpack(job: frames.Job, control: socket.socket, source: int, target: int) -> None:
     """Apply one layer and report on ``control``; raises what went wrong."""
+    # Not a word before the fork-server has told the daemon who we are.
+    control.recv(1, socket.MSG_PEEK)
     stream = _Stream(job, control, source)
     parser = TarParser(job.limits)
     reported = time.monotonic()
@@ -186,39 +196,86 @@ def run(job: frames.Job, control: socket.socket, source: int, target: int) -> No
     except _SourceGone:
         pass
     except OrlopError as error:
-        control.send(frames.failed(frames.Failed(error.reference, error.message)))
+        _fail(control, error)
     except MemoryError:
-        control.send(frames.failed(frames.Failed("internal", "unpack worker ran out of memory")))
+        _fail(control, Internal("unpack worker ran out of memory"))
     except OSError as error:
-        translated = as_store_error(error, "unpack a layer")
-        control.send(frames.failed(frames.Failed(translated.reference, translated.message)))
+        _fail(control, _of_the_disk(error))
+    except Exception as error:  # noqa: BLE001 (a defect of ours; this process ends, its cause is told)
+        _fail(control, Internal(f"unpack worker failed: {type(error).__name__}: {error}"))
+
+
+def _of_the_disk(error: OSError) -> OrlopError:
+    """What the kernel's refusal means to whoever pulls the image."""
+    found = as_store_error(error, "unpack a layer")
+    if isinstance(found, (NotFound, AlreadyExists, InvalidArgument)):
+        # True of a name in the tree; as an answer it would be about the image.
+        return Internal(found.message)
+    return found
+
+
+def _fail(control: socket.socket, error: OrlopError) -> None:
+    limit = error.limit if isinstance(error, LimitExceeded) else ""
+    control.send(frames.failed(frames.Failed(error.reference, error.message, limit)))
 
 
 def serve(server: socket.socket) -> None:
     """Fork a worker for each job, until the daemon closes its end."""
     gc.disable()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children vanish by themselves
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the daemon's to handle
     while True:
         frame, descriptors, _, _ = socket.recv_fds(server, frames.MAX_FRAME, _JOB_DESCRIPTORS)
         if not frame:
             return
+        try:
+            if len(descriptors) == _JOB_DESCRIPTORS:
+                _start_worker(frame, descriptors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+
+def _start_worker(frame: bytes, descriptors: list[int]) -> None:
+    """Fork, and tell the daemon who the worker is; or why there is none."""
+    control = socket.socket(fileno=os.dup(descriptors[0]))
+    with control, suppress(BrokenPipeError, ConnectionResetError):  # the daemon has given up
+        try:
+            pidfd = _fork(frame, descriptors)
+        except OSError as error:
+            _fail(control, as_store_error(error, "start an unpack worker"))
+            return
+        try:
+            socket.send_fds(control, [bytes([Kind.STARTED])], [pidfd])
+        finally:
+            os.close(pidfd)
+
+
+def _fork(frame: bytes, descriptors: list[int]) -> int:
+    """Fork a worker; returns its pidfd.
+
+    A child that ends is kept until the pidfd is there, so that it cannot be that
+    of a stranger with the same number. All other children vanish by themselves.
+    """
+    parent = os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
         pid = os.fork()
         if not pid:
-            _become_worker(frame, descriptors)
-        pidfd = os.pidfd_open(pid)
-        with socket.socket(fileno=descriptors[0]) as control:
-            socket.send_fds(control, [bytes([Kind.STARTED])], [pidfd])
-        for fd in (pidfd, *descriptors[1:]):
-            os.close(fd)
+            _become_worker(parent, frame, descriptors)
+        return os.pidfd_open(pid)
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
-def _become_worker(frame: bytes, descriptors: list[int]) -> None:
+def _become_worker(parent: int, frame: bytes, descriptors: list[int]) -> None:
     """What the forked child does; never returns."""
     status = 1
     try:
-        procs.die_with_parent()
+        procs.die_with_parent(parent)
         procs.close_all_but(descriptors)
         os.umask(0)
         os.environ.clear()
@@ -232,8 +289,8 @@ def _become_worker(frame: bytes, descriptors: list[int]) -> None:
 
 
 def main() -> None:
-    """Entry point of the fork-server: one argument, the socket's descriptor."""
-    procs.die_with_parent()
+    """Entry point of the fork-server: the socket's descriptor, and the daemon's process id."""
+    procs.die_with_parent(int(sys.argv[2]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=int(sys.argv[1])) as server:
         serve(server)

@@ -1,0 +1,357 @@
+"""The steps of one pull: resolve, plan, fetch and unpack, barrier, publish.
+
+Its flights end with it, unless other pulls hold them too. It leaves partial
+downloads for the next pull and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import Internal, NotFound, StoreCorrupt, StoreFull
+from orlop.ports.observe import PullEnded
+from orlop.pull import documents as image_documents
+from orlop.pull.completion import in_thread
+from orlop.pull.documents import Document
+from orlop.pull.download import Download, ingest_ref
+from orlop.pull.layer import Layer
+from orlop.pull.plan import Documents, LayerPlan, Plan, make, names_of
+from orlop.pull.publish import Finished
+from orlop.pull.slots import Slots, semaphore
+from orlop.pull.traffic import Meter, SharedTraffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from orlop.model.digest import Digest
+    from orlop.ports.gc import Protection
+    from orlop.ports.metadata import Image
+    from orlop.ports.pull import PullRequest
+    from orlop.ports.snapshots import LayerStaging
+    from orlop.pull.flights import Flight
+    from orlop.pull.parts import Parts, PullSettings, Shared
+    from orlop.pull.pending import PendingBlob
+    from orlop.pull.progress import Tracker
+
+_MEGABYTE: Final = 1_000_000
+
+
+class Pull:
+    """One pull; ``run`` it once.
+
+    Args:
+        tracker: is told where it stands.
+        meter: is told of its traffic.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        settings: PullSettings,
+        shared: Shared,
+        request: PullRequest,
+        tracker: Tracker,
+        meter: Meter,
+    ) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._shared = shared
+        self._request = request
+        self._tracker = tracker
+        self._meter = meter
+        self._image_slots = semaphore(settings.concurrent_downloads)
+        self._missing_documents: Mapping[Digest, bytes] = {}
+
+    async def run(self) -> Image:
+        """Do it all; the image is visible when this returns. Raises OrlopError."""
+        parts, request = self._parts, self._request
+        self._tracker.phase = "resolving"
+        remote = parts.registry.remote(
+            request.reference, credentials=request.credentials, traffic=self._meter
+        )
+        documents = await image_documents.resolve(
+            remote, parts.store, request.platform, self._settings.limits
+        )
+        self._tracker.resolved = documents.target.digest
+        async with parts.protector.protect() as protection:
+            plan = await self._plan(documents, protection)
+            if plan.complete and not self._missing_documents and await self._is_listed(plan):
+                return await self._image(plan)
+            await self._check_space(plan)
+            try:
+                await self._work(plan)
+            except StoreCorrupt:
+                damaged = await in_thread(lambda: self._damaged(plan))
+                if not damaged:
+                    raise
+                await self._work(await self._plan(documents, protection, damaged))
+            return await self._image(plan)
+
+    def ended(self, code: str) -> PullEnded:
+        """What happened, for the observer."""
+        picture = self._tracker.picture()
+        fetched = sum(one.fetched for one in self._tracker.downloads.values())
+        present = sum(1 for layer in picture.layers if layer.phase == "present")
+        return PullEnded(
+            reference=picture.reference,
+            registry=self._request.reference.domain,
+            code=code,
+            seconds=picture.elapsed,
+            bytes_downloaded=fetched,
+            layers_downloaded=len(self._tracker.downloads),
+            layers_present=present,
+        )
+
+    # Deciding.
+
+    async def _plan(
+        self,
+        documents: Documents,
+        protection: Protection,
+        damaged: AbstractSet[Digest] = frozenset(),
+    ) -> Plan:
+        store = self._parts.store
+        snapshotter = self._request.snapshotter.name
+        everything = make(
+            documents, snapshotter=snapshotter, present_blobs=set(), present_snapshots=set()
+        )
+        # Protect first, look afterwards: what is seen then stays.
+        await protection.add(
+            [*documents.raw(), *(layer.descriptor.digest for layer in everything.layers)],
+            snapshots=[(snapshotter, layer.chain_id) for layer in everything.layers],
+        )
+        plan = make(
+            documents,
+            snapshotter=snapshotter,
+            present_blobs=await in_thread(lambda: self._present_blobs(everything)) - damaged,
+            present_snapshots=await self._present_snapshots(everything),
+        )
+        self._missing_documents = await in_thread(lambda: image_documents.missing(store, documents))
+        self._tracker.plan = plan
+        return plan
+
+    def _present_blobs(self, plan: Plan) -> set[Digest]:
+        descriptors = {layer.descriptor.digest: layer.descriptor for layer in plan.layers}
+        return {
+            digest
+            for digest, descriptor in descriptors.items()
+            if (found := self._parts.store.stat(digest)) is not None
+            and found.size == descriptor.size
+        }
+
+    def _damaged(self, plan: Plan) -> set[Digest]:
+        """Which blobs that were to be unpacked from the store are not what they are called."""
+        damaged = set()
+        for digest in {la.descriptor.digest for la in plan.layers if la.unpack and not la.fetch}:
+            try:
+                self._parts.store.verify(digest)
+            except (StoreCorrupt, NotFound):
+                damaged.add(digest)
+        return damaged
+
+    async def _present_snapshots(self, plan: Plan) -> set[str]:
+        present: set[str] = set()
+        for layer in plan.layers:
+            record = await self._parts.metadata.snapshot(
+                self._request.namespace, plan.snapshotter, layer.chain_id
+            )
+            if record is None:
+                break
+            present.add(layer.chain_id)
+        return present
+
+    async def _is_listed(self, plan: Plan) -> bool:
+        """True when the image is here already, under the names that this pull would give it."""
+        config = plan.documents.config.digest
+        target = plan.documents.target.digest
+        for name in names_of(self._request.reference, plan.documents.target, config):
+            image = await self._parts.metadata.image_by_name(self._request.namespace, name)
+            if image is None or image.record.id != config:
+                return False
+            record = image.record
+            if (record.snapshotter, record.manifest) != (
+                plan.snapshotter,
+                plan.documents.manifest.digest,
+            ):
+                return False
+            if self._shared.publisher.syncs and not record.synced:
+                return False
+            if not any(one.name == name and one.target.digest == target for one in image.names):
+                return False
+        return True
+
+    async def _image(self, plan: Plan) -> Image:
+        config = plan.documents.config.digest
+        image = await self._parts.metadata.image_by_id(self._request.namespace, config)
+        if image is None:
+            raise Internal(f"image {config} is not there although it was just published")
+        return image
+
+    async def _check_space(self, plan: Plan) -> None:
+        wanted = {ingest_ref(la.descriptor) for la in plan.layers if la.fetch}
+        ingests = await in_thread(self._parts.store.status) if wanted else []
+        here = sum(ingest.offset for ingest in ingests if ingest.ref in wanted)
+        needed, free = plan.fetch_bytes - here, self._parts.free_bytes()
+        if needed > free:
+            raise StoreFull(
+                f"pull of {self._tracker.reference} needs {needed / _MEGABYTE:.1f} MB"
+                f" for its layers alone, {free / _MEGABYTE:.1f} MB are free",
+                hint="remove images, or give the store a larger file system",
+            )
+
+    # Working.
+
+    async def _work(self, plan: Plan) -> None:
+        self._tracker.phase = "pulling"
+        async with AsyncExitStack() as stack:
+            downloads = await self._join_downloads(stack, plan)
+            layers = await self._join_layers(stack, plan, downloads)
+            self._tracker.downloads = {digest: one.work for digest, one in downloads.items()}
+            self._tracker.layers = {chain_id: one.work for chain_id, one in layers.items()}
+            try:
+                await _all_done([*downloads.values(), *layers.values()])
+                await self._publish(stack, plan)
+            except StoreFull:
+                for download in self._tracker.downloads.values():
+                    download.give_up_bytes()
+                raise
+
+    async def _join_downloads(
+        self, stack: AsyncExitStack, plan: Plan
+    ) -> dict[Digest, Flight[Download]]:
+        """Start, or join, the download of every blob that is to be fetched."""
+        flights: dict[Digest, Flight[Download]] = {}
+        for layer in plan.layers:
+            digest = layer.descriptor.digest
+            if layer.fetch and digest not in flights:
+                flights[digest] = await self._join_download(stack, layer)
+        return flights
+
+    async def _join_download(self, stack: AsyncExitStack, layer: LayerPlan) -> Flight[Download]:
+        def make_download() -> Download:
+            return Download(
+                layer.descriptor,
+                store=self._parts.store,
+                traffic=SharedTraffic(),
+                slots=Slots(self._image_slots, self._shared.total_downloads),
+            )
+
+        flight = await stack.enter_async_context(
+            self._shared.downloads.join(layer.descriptor.digest, make_download)
+        )
+        download = flight.work
+        remote = self._parts.registry.remote(
+            self._request.reference,
+            credentials=self._request.credentials,
+            traffic=download.traffic,
+        )
+        stack.enter_context(download.traffic.attached(self._meter))
+        stack.enter_context(download.offered(remote))
+        return flight
+
+    async def _join_layers(
+        self, stack: AsyncExitStack, plan: Plan, downloads: dict[Digest, Flight[Download]]
+    ) -> dict[str, Flight[Layer]]:
+        """Start, or join, every layer that is to be unpacked; lowest first."""
+        below: Flight[Layer] | None = None
+        below_trees = await self._present_trees(plan, self._request.snapshotter.staging)
+        flights: dict[str, Flight[Layer]] = {}
+        for layer in plan.layers:
+            if not layer.unpack:
+                continue
+            key = (
+                self._request.namespace,
+                plan.snapshotter,
+                layer.chain_id,
+                layer.descriptor.digest,
+            )
+            below = await stack.enter_async_context(
+                self._shared.layers.join(
+                    key, self._layer_maker(layer, downloads, below, below_trees)
+                )
+            )
+            flights[layer.chain_id] = below
+        return flights
+
+    def _layer_maker(
+        self,
+        plan: LayerPlan,
+        downloads: dict[Digest, Flight[Download]],
+        below: Flight[Layer] | None,
+        below_trees: tuple[str, ...],
+    ) -> Callable[[], Layer]:
+        parts = self._parts
+
+        def make_layer() -> Layer:
+            return Layer(
+                plan,
+                staging=self._request.snapshotter.staging,
+                unpacker=parts.unpacker,
+                store=parts.store,
+                download=downloads.get(plan.descriptor.digest),
+                below=below,
+                below_trees=below_trees,
+                slots=self._shared.unpacks,
+                places=self._shared.places,
+                observer=parts.observer,
+                clock=parts.clock,
+            )
+
+        return make_layer
+
+    async def _present_trees(self, plan: Plan, staging: LayerStaging) -> tuple[str, ...]:
+        """Trees of the layers that are there, topmost first."""
+        present = [layer for layer in plan.layers if not layer.unpack]
+        if not present:
+            return ()
+        chain = await self._parts.metadata.chain(
+            self._request.namespace, plan.snapshotter, present[-1].chain_id
+        )
+        return tuple(staging.tree(record.directory) for record in chain)
+
+    async def _publish(self, stack: AsyncExitStack, plan: Plan) -> None:
+        self._tracker.phase = "syncing"
+        written = await self._write_documents(stack)
+        await self._shared.publisher.wait_for_barrier()
+        self._tracker.phase = "publishing"
+        downloads, layers = self._tracker.downloads, self._tracker.layers
+        await self._shared.publisher.publish(
+            Finished(
+                plan=plan,
+                reference=self._request.reference,
+                namespace=self._request.namespace,
+                staging=self._request.snapshotter.staging,
+                blobs=[*(one.pending for one in downloads.values()), *written],
+                trees={chain_id: layer.tree for chain_id, layer in layers.items()},
+            )
+        )
+
+    async def _write_documents(self, stack: AsyncExitStack) -> list[PendingBlob]:
+        """Write the documents that the store does not have."""
+        flights = []
+        for digest, raw in self._missing_documents.items():
+            maker = partial(Document, digest, raw, self._parts.store)
+            flights.append(
+                await stack.enter_async_context(self._shared.documents.join(digest, maker))
+            )
+        return [(await flight.done()).pending for flight in flights]
+
+
+async def _all_done(flights: Sequence[Flight[Download] | Flight[Layer]]) -> None:
+    """Wait for all of it; at the first failure raise it, a download's before a layer's."""
+    waits = [asyncio.ensure_future(flight.done()) for flight in flights]
+    if not waits:
+        return
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [wait for wait in waits if wait in done and wait.exception() is not None]
+        if failed:
+            failed[0].result()
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -1,0 +1,649 @@
+"""The tar parser: the same events for chunks of any length, and every rule of the catalogue."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from orlop.errors import ArchiveInvalid, LimitExceeded
+from orlop.model import tar
+from orlop.model.limits import DEFAULTS, Limits
+from orlop.model.tar import TarParser
+from orlop.testing import layers
+from orlop.testing.layers import (
+    TRAILER,
+    Entry,
+    Sparse,
+    device,
+    directory,
+    extension,
+    fifo,
+    file,
+    hard_link,
+    header,
+    padded,
+    pax_records,
+    symlink,
+    tar_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHUNKS = [1, 7, 511, 512, 513, 65536]
+SECOND = 1_000_000_000
+LONG = b"/".join([b"directory-name"] * 20) + b"/file"
+FORMATS: tuple[layers.SparseFormat, ...] = ("gnu", "0.0", "0.1", "1.0")
+PATH_A = pax_records([(b"path", b"a")])
+
+
+class Member(NamedTuple):
+    """What the parser says of a member, with its data put together."""
+
+    entry: tar.Entry
+    data: bytes
+
+    @property
+    def head(self) -> tuple[object, ...]:
+        e = self.entry
+        return (
+            e.path,
+            e.type,
+            e.mode,
+            e.uid,
+            e.gid,
+            e.mtime,
+            e.size,
+            e.link,
+            e.major,
+            e.minor,
+            e.xattrs,
+            e.sparse,
+            e.real_size,
+        )
+
+
+def parse(archive: bytes, *, chunk: int = 4096, limits: Limits = DEFAULTS) -> list[Member]:
+    parser = TarParser(limits)
+    members: list[tuple[tar.Entry, list[bytes]]] = []
+    for at in range(0, len(archive), chunk):
+        for event in parser.feed(archive[at : at + chunk]):
+            if isinstance(event, tar.Entry):
+                members.append((event, []))
+            else:
+                assert len(event)
+                members[-1][1].append(bytes(event))
+    parser.close()
+    assert parser.entries == len(members)
+    found = [Member(entry, b"".join(pieces)) for entry, pieces in members]
+    assert all(len(member.data) == member.entry.size for member in found)
+    return found
+
+
+def parse_one(*members: Entry | bytes, chunk: int = 4096, limits: Limits = DEFAULTS) -> Member:
+    (found,) = parse(tar_bytes(members), chunk=chunk, limits=limits)
+    return found
+
+
+def refused(*members: Entry | bytes, cause: str = "malformed", trailer: bool = True) -> None:
+    """Refused whatever the chunks are."""
+    archive = tar_bytes(members, trailer=trailer)
+    for chunk in (1, 512, 65536):
+        with pytest.raises(ArchiveInvalid, match=cause):
+            parse(archive, chunk=chunk)
+
+
+EVERYTHING: list[Entry | bytes] = [
+    directory("d", mode=0o1755, uid=7),
+    file("d/f", b"content", mode=0o4644, uid=1000),
+    file("d/block", b"x" * 512),
+    file("d/more", b"y" * 1500),
+    symlink("d/s", "f"),
+    hard_link("d/h", "d/f"),
+    device("d/c", major=1, minor=3),
+    device("d/b", layers.BLOCK_DEVICE, major=4095, minor=1048575),
+    fifo("d/p"),
+    Entry(b"d/x", data=b"z", xattrs={"user.a": b"1", "security.capability": b"\1\0"}),
+    Entry(b"d/t", mtime_ns=1_234_567_890_123_456_789),
+    Entry(b"d/contiguous", layers.CONTIGUOUS, data=b"c"),
+    Entry(LONG, data=b"long", format="gnu"),
+    Entry(LONG + b"2", layers.SYMLINK, link=LONG, format="gnu"),
+    Entry(LONG + b"3", layers.SYMLINK, link=LONG, format="pax"),
+    Entry(b"p/" * 70 + b"q", format="ustar"),
+    Entry(b"big", uid=2**31, gid=2**32 - 2, format="gnu"),
+    Entry(b"big2", uid=2**31, gid=2**32 - 2, format="pax"),
+    extension(layers.PAX_GLOBAL, pax_records([(b"comment", b"commit")])),
+    *(
+        layers.sparse_file(
+            f"sparse{n}",
+            b"a" * 512 + bytes(9000) + b"b" * 100,
+            [(0, 512), (9512, 100)],
+            format=kind,
+        )
+        for n, kind in enumerate(FORMATS)
+    ),
+    layers.sparse_file(
+        "many", bytes(range(256)) * 2 * 100, [(at * 1024, 512) for at in range(50)], format="gnu"
+    ),
+    layers.sparse_file(
+        "many2", bytes(range(256)) * 2 * 100, [(at * 1024, 512) for at in range(50)], format="1.0"
+    ),
+    layers.sparse_file("hole", bytes(5000), [], format="1.0"),
+    file("last", b"last"),
+]
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_chunks_of_any_length_give_the_same(chunk: int) -> None:
+    archive = tar_bytes(EVERYTHING) + b"ignored" * 100
+    whole = parse(archive, chunk=len(archive))
+    found = parse(archive, chunk=chunk)
+    assert [(m.head, m.data) for m in found] == [(m.head, m.data) for m in whole]
+
+
+def test_everything_is_what_the_standard_library_reads() -> None:
+    archive = tar_bytes(EVERYTHING)
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+        expected = [
+            (
+                member.name.encode("utf-8", "surrogateescape"),
+                member.mode,
+                member.uid,
+                member.gid,
+                int(member.mtime),
+                member.linkname.encode(),
+            )
+            for member in opened.getmembers()
+        ]
+    found = [
+        (e.path.rstrip(b"/"), e.mode, e.uid, e.gid, e.mtime // SECOND, e.link)
+        for e, _ in parse(archive)
+    ]
+    assert found == expected
+
+
+def test_the_fields_of_a_member() -> None:
+    found = {member.entry.path: member for member in parse(tar_bytes(EVERYTHING))}
+    assert found[b"d/"].entry.type == tar.DIRECTORY
+    assert found[b"d/f"].head == (
+        b"d/f",
+        tar.REGULAR,
+        0o4644,
+        1000,
+        1000,
+        0,
+        7,
+        b"",
+        0,
+        0,
+        None,
+        None,
+        7,
+    )
+    assert found[b"d/f"].data == b"content"
+    assert found[b"d/h"].entry.link == b"d/f"
+    assert (found[b"d/b"].entry.major, found[b"d/b"].entry.minor) == (4095, 1048575)
+    assert found[b"d/contiguous"].entry.type == tar.REGULAR
+    assert found[b"d/x"].entry.xattrs == {b"user.a": b"1", b"security.capability": b"\1\0"}
+    assert found[b"d/t"].entry.mtime == 1_234_567_890_123_456_789
+    assert (found[b"big"].entry.uid, found[b"big"].entry.gid) == (2**31, 2**32 - 2)
+    sparse = found[b"sparse0"]
+    assert (sparse.entry.size, sparse.entry.real_size, sparse.data) == (
+        612,
+        9612,
+        b"a" * 512 + b"b" * 100,
+    )
+    for number in range(4):
+        assert found[b"sparse%d" % number].entry.sparse == ((0, 512), (9512, 100))
+    assert repr(found[b"d/f"].entry) == "Entry(b'd/f', type='0', size=7)"
+
+
+def test_what_belongs_to_one_member_does_not_reach_the_next() -> None:
+    records = ((b"uid", b"5"), (b"gid", b"6"), (b"linkpath", b"x"))
+    first, second = parse(
+        tar_bytes([Entry(LONG, mtime_ns=5, xattrs={"user.a": b"b"}, pax=records), Entry(b"second")])
+    )
+    assert first.entry.xattrs == {b"user.a": b"b"}
+    assert second.head == (b"second", tar.REGULAR, 0o644, 0, 0, 0, 0, b"", 0, 0, None, None, 0)
+
+
+# T01, T02: sizes and extension headers.
+
+
+def test_the_pax_size_counts() -> None:
+    smuggled = header(b"smuggled", typeflag=b"5")
+    data = padded(smuggled)
+    block = header(b"f", size=0)
+    found = parse(extension(b"x", pax_records([(b"size", b"512")])) + block + data + TRAILER)
+    assert [(m.entry.path, m.data) for m in found] == [(b"f", smuggled)]
+
+
+def test_a_pax_size_of_zero_counts_too() -> None:
+    block = header(b"f", size=512)
+    members = extension(b"x", pax_records([(b"size", b"0")])) + block + header(b"g") + TRAILER
+    assert [m.entry.path for m in parse(members)] == [b"f", b"g"]
+
+
+@pytest.mark.parametrize("second", [b"x", b"g", b"L", b"K"])
+def test_nothing_comes_between_a_pax_header_and_its_member(second: bytes) -> None:
+    refused(extension(b"x", PATH_A), extension(second, PATH_A), file("f"))
+    refused(extension(b"x", b""), extension(second, PATH_A), file("f"))
+
+
+@pytest.mark.parametrize("kind", [b"x", b"L", b"K"])
+def test_an_extension_header_without_member(kind: bytes) -> None:
+    refused(extension(kind, PATH_A), cause="no member")
+    refused(extension(kind, PATH_A), trailer=False, cause="truncated.*no member")
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K"])
+def test_extension_headers_of_one_kind_come_once(kind: bytes) -> None:
+    refused(extension(kind, b"a\0"), extension(kind, b"b\0"), file("f"), cause="two long")
+
+
+def test_a_global_header_inside_a_member() -> None:
+    refused(extension(b"L", b"a\0"), extension(b"g", b""), file("f"), cause="inside a member")
+
+
+def test_two_long_names_of_two_formats() -> None:
+    """Readers do not agree which of them counts."""
+    for kind, key in ((b"L", b"path"), (b"K", b"linkpath")):
+        pax = extension(b"x", pax_records([(key, b"one")]))
+        refused(extension(kind, b"two\0"), pax, symlink("s", "t"), cause="two long names")
+    pax = extension(b"x", pax_records([(b"linkpath", b"target")]))
+    block = header(b"s", typeflag=b"2", link=b"t")
+    (found,) = parse(extension(b"L", b"name\0") + pax + block + TRAILER)
+    assert (found.entry.path, found.entry.link) == (b"name", b"target")
+
+
+# T03: old regular files.
+
+
+def test_a_version_7_directory() -> None:
+    found = parse_one(header(b"d/", typeflag=b"\0", magic=bytes(8)))
+    assert found.entry.type == tar.DIRECTORY
+    assert parse_one(header(b"f", typeflag=b"\0", magic=bytes(8))).entry.type == tar.REGULAR
+
+
+@pytest.mark.parametrize(
+    "before", [extension(b"L", b"d/\0"), extension(b"x", pax_records([(b"path", b"d/")]))]
+)
+def test_the_slash_of_a_long_name_makes_no_directory(before: bytes) -> None:
+    found = parse_one(before, header(b"d/", typeflag=b"\0", size=1) + padded(b"x"))
+    assert (found.entry.type, found.data) == (tar.REGULAR, b"x")
+
+
+def test_a_slash_makes_no_directory_of_a_regular_file() -> None:
+    assert parse_one(header(b"d/", typeflag=b"0")).entry.type == tar.REGULAR
+
+
+# T04: long extension headers.
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 8**11 - 1, 2**62])
+def test_an_extension_header_that_is_too_long(kind: bytes, size: int) -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        list(TarParser().feed(header(b"x", typeflag=kind, size=size)))
+    assert caught.value.limit == "tar_extension_bytes"
+
+
+def test_the_longest_extension_header() -> None:
+    limits = Limits(tar_extension_bytes=100)
+    body = b"n" * 99 + b"\0"
+    assert parse_one(extension(b"L", body), file("f"), limits=limits).entry.path == body[:-1]
+    with pytest.raises(LimitExceeded):
+        parse_one(extension(b"L", b"n" + body), file("f"), limits=limits)
+
+
+# T05, T06, T17: records and names.
+
+
+def test_malformed_records_are_refused() -> None:
+    for body in (b"0 path=a\n", b"9 path=a\n\n", b"10 path=ab", b"nonsense"):
+        refused(extension(b"x", body), file("f"))
+
+
+@pytest.mark.parametrize("key", [b"path", b"size", b"linkpath", b"SCHILY.xattr.user.a"])
+def test_global_headers_change_nothing(key: bytes) -> None:
+    refused(extension(b"g", pax_records([(key, b"1")])), file("f"), cause="global header sets")
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"a\0b\0", b"a\0\0", b"\0a"])
+@pytest.mark.parametrize("kind", [b"L", b"K"])
+def test_long_names_hold_no_nul(kind: bytes, body: bytes) -> None:
+    refused(extension(kind, body), symlink("s", "t"), cause="long name is empty or contains NUL")
+
+
+def test_a_long_name_needs_no_nul_at_its_end() -> None:
+    assert parse_one(extension(b"L", b"name"), file("f")).entry.path == b"name"
+
+
+def test_a_short_name_ends_at_its_nul() -> None:
+    found = parse_one(header(b"name\0hidden", typeflag=b"2", link=b"target\0hidden"))
+    assert (found.entry.path, found.entry.link) == (b"name", b"target")
+
+
+def test_names_that_fill_their_fields() -> None:
+    found = parse_one(header(b"n" * 100, typeflag=b"2", link=b"l" * 100, prefix=b"p" * 155))
+    assert (found.entry.path, found.entry.link) == (b"p" * 155 + b"/" + b"n" * 100, b"l" * 100)
+
+
+def test_the_prefix_is_one_in_ustar_only() -> None:
+    gnu = header(b"name", prefix=b"prefix", magic=layers.GNU_MAGIC)
+    assert parse_one(gnu).entry.path == b"name"
+    assert parse_one(header(b"name", prefix=b"prefix")).entry.path == b"prefix/name"
+
+
+def test_links_are_those_of_links_only() -> None:
+    found = parse_one(extension(b"K", b"long\0"), header(b"f", link=b"short"))
+    assert found.entry.link == b""
+    found = parse_one(extension(b"x", pax_records([(b"linkpath", b"l")])), header(b"f"))
+    assert found.entry.link == b""
+
+
+# T07: numbers.
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": b"0000000008\0"},
+        {"size": b"-0000000001\0"},
+        {"size": layers.base256(-1, 12)},
+        {"size": layers.base256(2**63, 12)},
+        {"size": b"\xff" * 12},
+        {"size": b"1\0001\0"},
+        {"uid": layers.base256(-1, 8)},
+        {"uid": layers.base256(2**32 - 1, 8)},
+        {"gid": layers.base256(2**32 - 1, 8)},
+        {"gid": layers.base256(2**40, 8)},
+        {"uid": b"nobody\0"},
+        {"mode": b"rwxrwxrw"},
+        {"mode": layers.base256(-1, 8)},
+        {"mtime": b"yesterday\0"},
+    ],
+)
+def test_numbers_that_are_none_or_out_of_range(fields: dict[str, bytes]) -> None:
+    refused(header(b"f", **fields))
+
+
+@pytest.mark.parametrize("typeflag", [b"3", b"4"])
+@pytest.mark.parametrize(
+    "fields", [{"major": 4096}, {"minor": 1048576}, {"major": b"\xff" * 8}, {"minor": b"x"}]
+)
+def test_devices_out_of_range(typeflag: bytes, fields: dict[str, int | bytes]) -> None:
+    refused(header(b"f", typeflag=typeflag, **fields))  # type: ignore[arg-type] # both are given
+
+
+@pytest.mark.parametrize("key", [b"uid", b"gid"])
+def test_owners_of_pax_out_of_range(key: bytes) -> None:
+    refused(Entry(b"f", pax=((key, b"%d" % (2**32 - 1)),)), cause="owner of 'f' out of range")
+    refused(Entry(b"f", pax=((key, b"-1"),)))
+
+
+@pytest.mark.parametrize(
+    ("mtime", "seconds"),
+    [
+        (layers.base256(-1, 12), 0),
+        (layers.base256(-(2**90), 12), 0),
+        (layers.base256(2**33, 12), 2**33),
+        (layers.base256(2**33 + 1, 12), 2**33),
+        (layers.base256(2**93, 12), 2**33),
+        (b"77777777777\0", 8**11 - 1),
+        (b"", 0),
+    ],
+)
+def test_times_are_clamped(mtime: bytes, seconds: int) -> None:
+    assert parse_one(header(b"f", mtime=mtime)).entry.mtime == seconds * SECOND
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(b"-5.5", 0), (b"99999999999", 2**33)])
+def test_times_of_pax_are_clamped(text: bytes, seconds: int) -> None:
+    found = parse_one(extension(b"x", pax_records([(b"mtime", text)])), file("f"))
+    assert found.entry.mtime == seconds * SECOND
+
+
+def test_a_number_is_held_to_the_maximum_of_each_field() -> None:
+    """What one field may say, another that is spelled the same may not."""
+    value = layers.number(4096, 8)
+    refused(header(b"f", uid=value), header(b"c", typeflag=b"3", major=value), cause="device major")
+
+
+def test_modes_are_permission_bits() -> None:
+    assert parse_one(header(b"f", mode=0o100644)).entry.mode == 0o644
+    assert parse_one(header(b"f", mode=0o7777777)).entry.mode == 0o7777
+
+
+def test_more_numbers_than_are_remembered() -> None:
+    members = parse(tar_bytes([Entry(b"f", uid=number) for number in range(5000)]))
+    assert [member.entry.uid for member in members] == list(range(5000))
+
+
+# T08: checksums.
+
+
+def test_wrong_checksums() -> None:
+    good = bytearray(header(b"f"))
+    for at in (0, 100, 156, 260, 500):
+        bad = bytearray(good)
+        bad[at] ^= 1
+        refused(bytes(bad), cause="malformed")
+    for field in (b"", b" " * 8, b"x", b"-00001\0 ", b"0o1234\0", b"1_234\0 "):
+        refused(header(b"f", checksum=field.ljust(8, b"\0")), cause="checksum")
+
+
+def test_checksums_of_signed_bytes() -> None:
+    name = b"\xff\x80" + "\u00e9".encode()
+    block = header(name)
+    signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:]) + 256
+    assert parse_one(header(name, checksum=b"%06o\0 " % signed)).entry.path == name
+    assert parse_one(block).entry.path == name
+    refused(header(name, checksum=b"%06o\0 " % (signed + 1)), cause="checksum")
+
+
+@pytest.mark.parametrize(
+    "junk", [b"this is no archive\n" * 100, b"\xff" * 1024, b"\x1f\x8b" + bytes(1022), b"\1" * 512]
+)
+def test_junk(junk: bytes) -> None:
+    for chunk in CHUNKS:
+        with pytest.raises(ArchiveInvalid):
+            parse(junk, chunk=chunk)
+
+
+# T09, T10: ends.
+
+
+def test_truncated_at_every_byte() -> None:
+    members: list[Entry | bytes] = [
+        file("f", b"x" * 700),
+        Entry(LONG, format="gnu"),
+        layers.sparse_file("s", b"a" * 512 + bytes(512), [(0, 512)], format="1.0"),
+        layers.sparse_file("o", b"a" * 9000, [(at * 1024, 512) for at in range(8)], format="gnu"),
+    ]
+    archive = tar_bytes(members, trailer=False)
+    ends = {len(tar_bytes(members[:count], trailer=False)) for count in range(len(members) + 1)}
+    for end in range(len(archive) + 1):
+        if end in ends:
+            parse(archive[:end], chunk=300)
+        else:
+            with pytest.raises(ArchiveInvalid, match="truncated"):
+                parse(archive[:end], chunk=300)
+
+
+@pytest.mark.parametrize("zeros", [0, 512, 1024, 10240])
+def test_the_end_may_be_missing(zeros: int) -> None:
+    assert len(parse(tar_bytes([file("f", b"x")], trailer=False) + bytes(zeros))) == 1
+    assert parse(bytes(zeros)) == []
+
+
+@pytest.mark.parametrize("zeros", [1, 100, 511, 513, 1023])
+def test_half_an_end(zeros: int) -> None:
+    with pytest.raises(ArchiveInvalid, match="truncated"):
+        parse(tar_bytes([file("f")], trailer=False) + bytes(zeros))
+
+
+def test_a_lone_zero_block() -> None:
+    refused(file("a"), bytes(512), file("b"), cause="lone zero block")
+
+
+def test_nothing_after_the_end_is_looked_at() -> None:
+    for chunk in CHUNKS:
+        parser = TarParser()
+        archive = tar_bytes([file("f")]) + b"\xff" * 5000 + tar_bytes([file("g")])
+        events = [
+            event
+            for at in range(0, len(archive), chunk)
+            for event in parser.feed(archive[at : at + chunk])
+        ]
+        parser.close()
+        assert (len(events), parser.ended) == (1, True)
+
+
+def test_ended_only_after_the_second_block() -> None:
+    parser = TarParser()
+    list(parser.feed(bytes(512)))
+    assert not parser.ended
+    list(parser.feed(bytes(512)))
+    assert parser.ended
+
+
+# T11: sparse members.
+
+
+def sparse(
+    kind: layers.SparseFormat, regions: Iterable[layers.Region], data: bytes, size: int
+) -> Entry:
+    return Entry(
+        b"s",
+        data=data,
+        sparse=Sparse(kind, tuple(regions), size),
+        format="gnu" if kind == "gnu" else "pax",
+    )
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("regions", "size"),
+    [
+        ([(0, 512), (100, 512)], 4096),
+        ([(1024, 512), (0, 512)], 4096),
+        ([(0, 512), (512, 512)], 1000),
+        ([(0, 512)], 4096),
+        ([(0, 1024), (2000, 512)], 4096),
+        ([(2**62, 1024)], 2**62),
+    ],
+)
+def test_maps_that_do_not_fit(
+    kind: layers.SparseFormat, regions: list[layers.Region], size: int
+) -> None:
+    refused(sparse(kind, regions, b"x" * 1024, size), cause="sparse regions of 's'")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_longest_sparse_file(kind: layers.SparseFormat) -> None:
+    made = sparse(kind, [(0, 512), (2**40, 0)], b"x" * 512, 2**40)
+    assert parse_one(made).entry.real_size == 2**40
+    for size in (2**40 + 1, 2**62, 2**63 - 1):
+        with pytest.raises(LimitExceeded) as caught:
+            parse_one(sparse(kind, [(0, 512)], b"x" * 512, size))
+        assert caught.value.limit == "layer_bytes"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_most_regions(kind: layers.SparseFormat) -> None:
+    limits = Limits(sparse_regions=60, tar_extension_bytes=1 << 16)
+    for count in (60, 61):
+        regions = [(at * 1024, 512) for at in range(count)]
+        made = sparse(kind, regions, b"x" * 512 * count, 1 << 20)
+        if count == 60:
+            assert parse_one(made, limits=limits).entry.sparse == tuple(regions)
+            continue
+        with pytest.raises(LimitExceeded) as caught:
+            parse_one(made, limits=limits)
+        assert caught.value.limit == "sparse_regions"
+
+
+def test_a_map_without_end_is_cut_off() -> None:
+    limits = Limits(sparse_regions=100)
+    first = layers.entry_bytes(sparse("gnu", [(at * 9, 1) for at in range(26)], b"", 1 << 40))
+    block = b"".join(layers.number(n, 12) for n in range(42)) + b"\1" + bytes(7)
+    with pytest.raises(LimitExceeded):
+        parse(first[:1024] + block * 1000, limits=limits)
+    one = sparse("1.0", [], b"", 1 << 40)
+    records = layers.entry_bytes(one)[:1024]
+    body = header(b"s", size=2**40) + b"99\n" + b"0" * 500_000
+    with pytest.raises((LimitExceeded, ArchiveInvalid)):
+        parse(records + body, limits=limits)
+
+
+def test_an_old_map_that_goes_on_after_its_end() -> None:
+    """Some readers stop at the first empty slot and take the rest for data."""
+    regions = [(at * 1024, 512) for at in range(3)]
+    archive = bytearray(layers.entry_bytes(sparse("gnu", regions, b"x" * 1536, 4096)))
+    archive[482] = 1
+    head = bytearray(archive[:512])
+    head[148:156] = b"%06o\0 " % (sum(head[:148]) + sum(head[156:]) + 256)
+    refused(bytes(head) + bytes(512) + bytes(archive[512:]), cause="goes on after its end")
+
+
+def test_a_map_longer_than_its_member() -> None:
+    made = layers.entry_bytes(sparse("1.0", [(0, 0)], b"", 0))
+    pax, rest = made[:1024], made[1024:]
+    assert rest[124:136] == layers.number(512, 12)
+    refused(pax + header(b"s", size=100) + rest[512:], cause="map longer than its member")
+
+
+def test_sparse_members_are_files_of_their_format() -> None:
+    refused(header(b"s", typeflag=b"S"), cause="without GNU magic")
+    records = pax_records([(b"GNU.sparse.size", b"0"), (b"GNU.sparse.map", b"")])
+    for typeflag in (b"5", b"2", b"S"):
+        block = header(b"s", typeflag=typeflag, magic=layers.GNU_MAGIC)
+        refused(extension(b"x", records), block, cause="sparse member that is no file")
+
+
+def test_the_name_of_a_sparse_member() -> None:
+    made = layers.sparse_file("dir/real", b"x" * 512, [(0, 512)], format="1.0")
+    assert b"GNUSparseFile.0" in layers.entry_bytes(made)
+    assert parse_one(made).entry.path == b"dir/real"
+
+
+# T12, T13, T14: types and data.
+
+
+@pytest.mark.parametrize(
+    "typeflag", [bytes([n]) for n in range(256) if n not in b"\x0001234567xgLKS"]
+)
+def test_unknown_types(typeflag: bytes) -> None:
+    with pytest.raises(ArchiveInvalid, match="unknown member type"):
+        parse(header(b"f", typeflag=typeflag) + TRAILER)
+
+
+@pytest.mark.parametrize("typeflag", [b"1", b"2", b"3", b"4", b"5", b"6"])
+def test_only_files_have_data(typeflag: bytes) -> None:
+    block = header(b"x", typeflag=typeflag, link=b"y", size=5) + padded(b"data.")
+    refused(block, cause="'x' has data but is no regular file")
+    pax = extension(b"x", pax_records([(b"size", b"5")]))
+    refused(pax, header(b"x", typeflag=typeflag, link=b"y") + padded(b"data."), cause="has data")
+
+
+def test_an_old_directory_has_no_data() -> None:
+    refused(header(b"d/", typeflag=b"\0", size=1) + padded(b"x"), cause="has data")
+
+
+def test_the_number_of_members_is_limited() -> None:
+    limits = Limits(layer_entries=3)
+    assert len(parse(tar_bytes([file("f")] * 3), limits=limits)) == 3
+    with pytest.raises(LimitExceeded) as caught:
+        parse(tar_bytes([file("f")] * 4), limits=limits)
+    assert caught.value.limit == "layer_entries"
+
+
+def test_a_long_path_makes_no_long_message() -> None:
+    path = pax_records([(b"path", b"p" * 100_000), (b"uid", b"4294967295")])
+    with pytest.raises(ArchiveInvalid) as caught:
+        parse(extension(b"x", path) + header(b"f") + TRAILER)
+    assert len(caught.value.message) < 400

@@ -1,0 +1,98 @@
+"""Group commit: few syncs for many pulls, and never one that began too early."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from orlop.errors import StoreIO
+from orlop.pull.barrier import Barrier
+from tests.unit.pull.rig import until
+
+
+class Disk:
+    """Counts syncs; each waits for its permission if ``held``."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.permission = threading.Semaphore(0)
+        self.held = held
+        self.failure: StoreIO | None = None
+
+    def sync(self) -> None:
+        self.begun += 1
+        if self.held:
+            assert self.permission.acquire(timeout=5)
+        self.ended += 1
+        if self.failure is not None:
+            raise self.failure
+
+
+async def test_who_asks_together_shares_one() -> None:
+    disk = Disk()
+    barrier = Barrier(disk.sync)
+    await asyncio.gather(*(barrier.wait() for _ in range(50)))
+    assert disk.begun == 1
+    await barrier.wait()
+    assert disk.begun == 2
+
+
+async def test_who_asks_while_one_runs_gets_the_next() -> None:
+    disk = Disk(held=True)
+    barrier = Barrier(disk.sync)
+    first = asyncio.create_task(barrier.wait())
+    await until(lambda: disk.begun == 1)
+    later = [asyncio.create_task(barrier.wait()) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    assert disk.begun == 1
+    disk.permission.release()
+    await first
+    await until(lambda: disk.begun == 2)
+    assert not any(task.done() for task in later)
+    disk.permission.release()
+    await asyncio.gather(*later)
+    assert (disk.begun, disk.ended) == (2, 2)
+
+
+async def test_a_failure_is_told_to_all() -> None:
+    disk = Disk()
+    disk.failure = StoreIO("the disk failed")
+    barrier = Barrier(disk.sync)
+    results = await asyncio.gather(*(barrier.wait() for _ in range(5)), return_exceptions=True)
+    assert results == [disk.failure] * 5
+    assert disk.begun == 1
+
+
+async def test_a_failure_is_not_the_next_ones() -> None:
+    disk = Disk(held=True)
+    disk.failure = StoreIO("the disk failed")
+    barrier = Barrier(disk.sync)
+    first = asyncio.create_task(barrier.wait())
+    await until(lambda: disk.begun == 1)
+    second = asyncio.create_task(barrier.wait())
+    await asyncio.sleep(0)
+    disk.permission.release()
+    with pytest.raises(StoreIO):
+        await first
+    await until(lambda: disk.begun == 2)
+    disk.failure = None
+    disk.permission.release()
+    await second
+
+
+async def test_who_gives_up_hurts_nobody_and_leaves_nothing() -> None:
+    disk = Disk(held=True)
+    barrier = Barrier(disk.sync)
+    one, other = (asyncio.create_task(barrier.wait()) for _ in range(2))
+    await until(lambda: disk.begun == 1)
+    one.cancel()
+    await asyncio.sleep(0.01)
+    assert not one.done()  # the sync cannot be stopped, and nobody goes away from it
+    disk.permission.release()
+    await other
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert disk.ended == 1
