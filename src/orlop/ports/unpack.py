@@ -63,8 +63,8 @@ class Unpacked:
             nothing else is valid then, and the target must be discarded.
         uncompressed: length of the tar stream in bytes.
         entries: how many tar entries were applied.
-        disk_bytes: what the files occupy (own inodes, hard links once).
-        inodes: how many inodes were made.
+        disk_bytes: what the tree occupies, its root included (hard links once).
+        inodes: how many inodes it has, its root included.
         implied: directories made only because something below was named.
         opaque: directories that hide all of the lower layers.
         dropped: how many attributes were left out on purpose, by kind.

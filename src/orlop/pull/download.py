@@ -248,7 +248,7 @@ class Download:
             if futile >= _FUTILE_TRIES:
                 raise failure
             furthest = max(furthest, ingest.offset)
-            await asyncio.sleep(min(self._pause * 2**futile, _LONGEST_PAUSE))
+            await asyncio.sleep(min(self._pause * 2 ** max(futile - 1, 0), _LONGEST_PAUSE))
 
     def _remote(self) -> Remote:
         if self._remotes:

@@ -17,7 +17,7 @@ from orlop.ports.service import PullOptions
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image, build_index
 from orlop.testing.layers import directory, file
-from tests.integration.pull.rig import Store, offer, running
+from tests.integration.pull.rig import Store, offer, running, unmount_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,6 +40,7 @@ def registry() -> Iterator[FakeRegistry]:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with running(tmp_path / "root") as found:
         yield found
+        unmount_all(found.root)
 
 
 @pytest.fixture
@@ -158,9 +159,7 @@ async def test_a_library_mount_that_is_cancelled(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    image = await Library(store.service).pull(
-        offer(registry, "app", "v1", IMAGE)
-    )
+    image = await Library(store.service).pull(offer(registry, "app", "v1", IMAGE))
 
     async def hold() -> None:
         async with image.mount():

@@ -8,7 +8,7 @@ import pytest
 
 from orlop.testing.distribution import DistributionRegistry
 from orlop.testing.fake_registry import FakeRegistry
-from tests.integration.pull.rig import Store, running
+from tests.integration.pull.rig import Store, running, unmount_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with running(tmp_path / "root") as found:
         yield found
+        unmount_all(found.root)
 
 
 @pytest.fixture(scope="session")

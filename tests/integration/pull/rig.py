@@ -14,6 +14,7 @@ from msgspec import structs
 from orlop.app import opened
 from orlop.config.schema import Config
 from orlop.images.service import LocalImageService
+from orlop.linux.mounts import unmount
 from orlop.snapshots.directories import Directories
 from orlop.snapshots.service import SnapshotService
 from orlop.store.blobs import LocalBlobStore
@@ -146,6 +147,13 @@ async def running(root: Path, **images: object) -> AsyncIterator[Store]:
     async with opened(config) as app:
         assert isinstance(app.service, LocalImageService)
         yield Store(root, app.service)
+
+
+def unmount_all(root: Path) -> None:
+    """End what a test that failed has left mounted."""
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        if f"{root}/" in line:
+            unmount(line.split()[4], detach=True)
 
 
 async def _workers_left() -> list[int]:

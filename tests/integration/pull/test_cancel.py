@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-MOMENTS = 60
+MOMENTS = 27
+"""Cancelled pulls, of each snapshotter; those that were done too early do not count."""
 
 LAYERS = [
     build_layer([directory("d", mode=0o700), file("d/a", os.urandom(300_000))]),
@@ -31,27 +32,21 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
-async def test_sixty_moments(store: Store, registry: FakeRegistry, snapshotter: str) -> None:
+async def test_any_moment(store: Store, registry: FakeRegistry, snapshotter: str) -> None:
     options = PullOptions(snapshotter=snapshotter)
     reference = offer(registry, "app", "v1", build_image(LAYERS))
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await store.service.pull(reference, options)
-    usual = loop.time() - started
-    assert await store.service.remove(reference)
+    usual = await seconds(store, reference, options)
+    usual = min(usual, await seconds(store, reference, options))
     empty = await store.traces()
     assert (empty.rows, empty.files) == (frozenset(), frozenset())
     chance = random.Random(20)
-    ends = {"cancelled": 0, "done": 0}
-    for moment in range(MOMENTS // 2):
+    cancelled = 0
+    for moment in range(10 * MOMENTS):
         pulling = asyncio.create_task(store.service.pull(reference, options))
         await asyncio.sleep(chance.uniform(0, usual * 0.9))
         pulling.cancel()
-        try:
-            await pulling
-            ends["done"] += 1
-        except asyncio.CancelledError:
-            ends["cancelled"] += 1
+        await asyncio.wait({pulling})
+        cancelled += pulling.cancelled()
         left = await store.traces()
         if left.rows:  # it was too late: the image is there, and whole
             assert (await store.service.check())[0].problems == ()
@@ -59,12 +54,24 @@ async def test_sixty_moments(store: Store, registry: FakeRegistry, snapshotter: 
         else:
             assert replace(left, ingests=frozenset()) == empty, f"moment {moment}"
         assert {ref.partition("-")[0] for ref, _ in left.ingests} <= {"layer"}
+        if cancelled == MOMENTS:
+            break
         if moment % 3 == 0:  # begin at the beginning now and then
             for ref in store.ingests():
                 store.blobs.abort(ref)
-    assert ends["cancelled"] > MOMENTS // 6
+    assert cancelled == MOMENTS
     await store.service.pull(reference, options)
     assert (await store.service.check())[0].problems == ()
+
+
+async def seconds(store: Store, reference: str, options: PullOptions) -> float:
+    """How long a whole pull takes."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await store.service.pull(reference, options)
+    took = loop.time() - started
+    assert await store.service.remove(reference)
+    return took
 
 
 async def test_cancelled_twice(store: Store, registry: FakeRegistry) -> None:

@@ -15,7 +15,7 @@ from orlop.model.mediatype import Compression
 from orlop.testing.faults import Fault
 from orlop.testing.images import build_image, build_layer
 from orlop.testing.layers import directory, file
-from tests.integration.pull.rig import offer, running
+from tests.integration.pull.rig import offer, running, unmount_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,12 +92,15 @@ async def test_bytes_of_another_time_that_are_wrong(tmp_path: Path, registry: Fa
     assert [one.headers.get("range") for one in asked] == ["bytes=700000-", None]
 
 
-async def test_mounts(tmp_path: Path, registry: FakeRegistry) -> None:
+async def test_mounts(
+    tmp_path: Path, registry: FakeRegistry, request: pytest.FixtureRequest
+) -> None:
     """A mount that is gone is forgotten; one that is there keeps its image's layers."""
     kept, lost = tmp_path / "kept", tmp_path / "lost"
     for path in (kept, lost):
         path.mkdir()
     reference = offer(registry, "app", "v1", IMAGE)
+    request.addfinalizer(lambda: unmount_all(tmp_path / "root"))
     async with running(tmp_path / "root") as store:
         await store.service.pull(reference)
         await store.service.mount(reference, str(kept))
