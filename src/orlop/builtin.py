@@ -205,7 +205,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         ),
         _pull_settings(config),
     )
-    await mounts.forget_lost(settings.namespace)
+    for namespace in await metadata.namespaces():
+        await mounts.forget_lost(namespace)
     # The first listing after a start reads everything; later ones only what has changed.
     await metadata.images(settings.namespace)
     yield LocalImageService(

@@ -355,6 +355,7 @@ def main(
         OrlopError: the configuration is wrong, or as ``run``.
     """
     limit_arenas(2)
+    procs.allow_descriptors()
     loaded = load(config)
     settings = loaded.config
     settings = with_directories(settings, root=root or settings.root, state=state or settings.state)

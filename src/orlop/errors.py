@@ -350,7 +350,8 @@ def rebuild(
         limit: of a ``LimitExceeded``.
         status: of a ``RegistryRejected``.
     """
-    kinds = {kind.reference: kind for kind in _descendants(OrlopError)}
+    # A room's own refinement of a class has that class's reference, and comes after it.
+    kinds = {kind.reference: kind for kind in reversed(_descendants(OrlopError))}
     widest = {kind.code.name: kind for kind in reversed(OrlopError.__subclasses__())}
     kind = kinds.get(reference) or widest.get(code, Internal)
     if issubclass(kind, LimitExceeded):

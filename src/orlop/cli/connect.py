@@ -66,7 +66,9 @@ def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
     """The image service at ``where``, for as long as the ``async with`` lasts."""
     if where.root:
         from orlop.app import embedded
+        from orlop.linux.procs import allow_descriptors
 
+        allow_descriptors()
         return embedded(root=where.root)
     # gRPC would tell people, too, when a daemon hangs up; our own message is enough.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,16 @@ def die_with_parent(parent: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one.
+
+    The usual soft limit of 1024 is for programs that call select(2); an image of 500
+    layers that is being pulled has more files open.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def hide_memory() -> None:

@@ -1,7 +1,7 @@
 """The pull: from a reference to an image that is complete, unpacked and durable.
 
 ``plan`` decides what is missing (pure), ``watchdog`` decides whether a pull has
-stalled (pure, told the time), ``pipeline`` does the work: it shares downloads
-and unpacked layers between pulls that run at the same time, and publishes each
-image in one step.
+stalled (pure, told the time), ``pipeline`` runs and watches pulls, ``steps`` is
+one of them. They share downloads and unpacked layers (``flights``) with all
+that run at the same time, and ``publish`` makes each image visible in one step.
 """

@@ -111,3 +111,15 @@ def test_refusal_is_an_error() -> None:
     procs._check(0, "call")
     with pytest.raises(PermissionError, match="call: Operation not permitted"):
         procs._check(-1, "call")
+
+
+def test_the_soft_limit_of_descriptors_becomes_the_hard_one() -> None:
+    program = (
+        "import resource\n"
+        "from orlop.linux.procs import allow_descriptors\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "allow_descriptors()\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
