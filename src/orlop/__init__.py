@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orlop.app import library as open  # noqa: A004 (the public name is orlop.open)
-    from orlop.images.library import Library, PulledImage
+    from orlop.images.facade import Library, PulledImage
     from orlop.ports.registry import Credentials
     from orlop.ports.service import PullOptions
 
@@ -26,8 +26,8 @@ __all__ = ["Credentials", "Library", "PullOptions", "PulledImage", "__version__"
 
 _HOMES = {
     "open": ("orlop.app", "library"),
-    "Library": ("orlop.images.library", "Library"),
-    "PulledImage": ("orlop.images.library", "PulledImage"),
+    "Library": ("orlop.images.facade", "Library"),
+    "PulledImage": ("orlop.images.facade", "PulledImage"),
     "Credentials": ("orlop.ports.registry", "Credentials"),
     "PullOptions": ("orlop.ports.service", "PullOptions"),
 }

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from orlop.builtin import SERVICE, builtin
 from orlop.config.load import load
-from orlop.images.library import Library
+from orlop.images.facade import Library
 from orlop.linux.root import lock_root, open_root
 from orlop.plugins.discover import discover
 from orlop.plugins.graph import plan

@@ -12,7 +12,7 @@ import pytest
 
 import orlop
 from orlop.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, StoreLocked
-from orlop.images.library import Library
+from orlop.images.facade import Library
 from orlop.ports.service import PullOptions
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image, build_index
