@@ -62,3 +62,59 @@ def dump(config: FileOption = None, output: OutputOption = Output.TABLE) -> None
         import tomlkit
 
         render.say(tomlkit.dumps(whole).rstrip("\n"))
+
+
+@app.command()
+def migrate(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A document of any version.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print a document in today's version, and report what became of each old key.
+
+    The document goes to standard output as TOML, the report to standard error;
+    imports are not followed. With -o json: the document as an object, and in it
+    "report", a list of {"kind", "old", "new", "reason"}.
+    """
+    from orlop.config.keys import show
+    from orlop.config.sources import parse, read
+
+    migrated = parse(read(file), path=file).migrated
+    if output is Output.JSON:
+        report = [
+            {
+                "kind": change.kind,
+                "old": show(change.old),
+                "new": show(change.new),
+                "reason": change.reason,
+            }
+            for change in migrated.changes
+        ]
+        render.document({**migrated.document, "report": report})
+        return
+    import tomlkit
+
+    for change in migrated.changes:
+        render.note(str(change))
+    render.say(tomlkit.dumps(migrated.document).rstrip("\n"))
+
+
+@app.command()
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key, or the end of one.")],
+    config: FileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say what a key means, what its default is, and where its value comes from.
+
+    With -o json: a list of {"key", "type", "default", "meaning", "value", "from"};
+    "value" is null for keys that hold a name of your choice.
+    """
+    from orlop.config.explain import explain as explained
+    from orlop.config.load import load
+
+    found = explained(load(config), key)
+    if output is Output.JSON:
+        render.document([one.plain() for one in found])
+        return
+    for one in found:
+        render.say(one.shown())

@@ -10,6 +10,7 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
 
 import msgspec
@@ -20,7 +21,7 @@ from orlop.config.keys import GRPC, IMAGES, METRICS, Key, show
 from orlop.config.schema import Config, GrpcConfig, ImageConfig, MetricsConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from msgspec.structs import FieldInfo
 
@@ -80,14 +81,41 @@ def document(config: Config, around: Mapping[str, object] | None = None) -> dict
     return whole | values | {"plugins": plugins}
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One key, for people.
+
+    Attributes:
+        key: where it is; ``NAME`` stands for a name of the operator's choice.
+        type: boolean, integer, string, duration, array or table.
+        default: as TOML.
+        meaning: one or two sentences.
+    """
+
+    key: Key
+    type: str
+    default: str
+    meaning: str
+
+
+def explained() -> list[Explained]:
+    """Every key, in the order of the schema."""
+    top = [field for field in msgspec.structs.fields(Config) if field.name not in _NOT_IN_DOCUMENTS]
+    found = list(_rows(top))
+    for _, key, kind in _SECTIONS:
+        found += _rows(msgspec.structs.fields(kind), key)
+    return found
+
+
 def reference() -> str:
     """All keys with type, default and explanation, as Markdown tables."""
-    parts = []
-    top = [field for field in msgspec.structs.fields(Config) if field.name not in _NOT_IN_DOCUMENTS]
-    parts.append("### Top of the document\n\n" + _markdown(_rows(top)))
-    for _, key, kind in _SECTIONS:
-        rows = _rows(msgspec.structs.fields(kind))
-        parts.append(f"### `[{show(key)}]`\n\n" + _markdown(rows))
+    sections = [key for _, key, _ in _SECTIONS]
+    every = explained()
+    top = [one for one in every if one.key[:2] not in sections]
+    parts = ["### Top of the document\n\n" + _markdown(top, ())]
+    for section in sections:
+        rows = [one for one in every if one.key[:2] == section]
+        parts.append(f"### `[{show(section)}]`\n\n" + _markdown(rows, section))
     return "\n\n".join(parts) + "\n"
 
 
@@ -120,24 +148,27 @@ def _mapping(kind: object, items: Mapping[str, object], key: Key, mark: str) -> 
     return [f"# [{show(key)}]", f"# NAME = {example}", ""]
 
 
-def _rows(fields: tuple[FieldInfo, ...] | list[FieldInfo], above: str = "") -> Iterator[list[str]]:
+def _rows(fields: tuple[FieldInfo, ...] | list[FieldInfo], above: Key = ()) -> Iterator[Explained]:
     for field in fields:
         kind = split_annotations(field.type)[0]
-        name = above + field.name
+        name = (*above, field.name)
         inner = get_args(kind)[1] if get_origin(kind) is Mapping else kind
         inner = split_annotations(inner)[0]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            names = f"{name}.NAME." if get_origin(kind) is Mapping else f"{name}."
+            names = (*name, "NAME") if get_origin(kind) is Mapping else name
             yield from _rows(msgspec.structs.fields(inner), names)
             continue
         default = _default(field)
         shown = _toml(default) if not isinstance(default, Mapping) else _inline(default)
-        yield [f"`{name}`", _type_name(kind), f"`{shown}`", _explanation(field)]
+        yield Explained(name, _type_name(kind), shown, _explanation(field))
 
 
-def _markdown(rows: Iterator[list[str]]) -> str:
+def _markdown(rows: Iterable[Explained], section: Key) -> str:
     lines = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    for row in rows:
+        name = ".".join(row.key[len(section) :])
+        cells = (f"`{name}`", row.type, f"`{row.default}`", row.meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 

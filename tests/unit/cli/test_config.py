@@ -68,3 +68,62 @@ def test_without_a_command_it_helps(run: Run) -> None:
     code, out, err = run("config")
     assert code == 2
     assert "dump" in out + err
+
+
+OLD = """version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.example/pause:3"
+  max_concurrent_downloads = 7
+  systemd_cgroup = true
+"""
+
+
+def test_migrate_prints_the_new_document_and_reports(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "old.toml", OLD)
+    code, out, err = run("config", "migrate", path)
+    assert code == 0
+    images = tomllib.loads(out)["plugins"][IMAGES]
+    assert images["max_concurrent_downloads"] == 7
+    assert images["pinned_images"]["sandbox"] == "registry.example/pause:3"
+    assert "sandbox_image" in err
+    assert "systemd_cgroup" in err
+
+
+def test_migrate_as_json_has_the_report_in_the_document(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "old.toml", OLD)
+    document = json.loads(run("config", "migrate", path, "-o", "json")[1])
+    assert document["plugins"][IMAGES]["max_concurrent_downloads"] == 7
+    kinds = {change["old"].rpartition(".")[2]: change["kind"] for change in document["report"]}
+    assert kinds["max_concurrent_downloads"] == "moved"
+    assert kinds["systemd_cgroup"] == "dropped"
+
+
+def test_migrated_documents_can_be_loaded(run: Run, tmp_path: Path) -> None:
+    _, out, _ = run("config", "migrate", write(tmp_path / "old.toml", OLD))
+    path = write(tmp_path / "new.toml", out)
+    assert run("config", "check", "--config", path)[0] == 0
+
+
+def test_migrate_of_a_missing_file(run: Run, tmp_path: Path) -> None:
+    assert run("config", "migrate", str(tmp_path / "none.toml"))[0] == 3
+
+
+def test_explain_tells_meaning_value_and_line(run: Run, tmp_path: Path) -> None:
+    text = f'version = 4\n[plugins."{IMAGES}"]\nmax_concurrent_downloads = 9\n'
+    path = write(tmp_path / "c.toml", text)
+    code, out, _ = run("config", "explain", "max_concurrent_downloads", "--config", path)
+    assert code == 0
+    assert "default 3" in out
+    assert f"is 9 ({path}:3)" in out
+    (one,) = json.loads(
+        run("config", "explain", "registry.config_path", "--config", path, "-o", "json")[1]
+    )
+    assert one["from"] == "default"
+    assert one["value"] == ""
+    assert one["type"] == "string"
+
+
+def test_explain_suggests_the_nearest_key(run: Run) -> None:
+    code, out, err = run("config", "explain", "max_concurent_downloads")
+    assert (code, out) == (3, "")
+    assert "did you mean max_concurrent_downloads?" in err
