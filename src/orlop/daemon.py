@@ -34,13 +34,16 @@ from orlop.config.load import load
 from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, PermissionDenied, StoreIO
 from orlop.linux import procs
-from orlop.linux.memory import limit_arenas
+from orlop.linux.memory import limit_arenas, trim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from orlop.ports.service import ImageService
+
+TIDY_SECONDS: Final = 0.5
+"""From the end of the last call until free memory is given back."""
 
 MESSAGE_BYTES: Final = 16 << 20
 """Longest message either way; what kubelet and crictl read."""
@@ -202,6 +205,7 @@ class _Calls:
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tidying: asyncio.TimerHandle | None = None
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
@@ -219,6 +223,13 @@ class _Calls:
             self._count -= 1
             if not self._count:
                 self._idle.set()
+                self._tidy_soon()
+
+    def _tidy_soon(self) -> None:
+        """Give memory back when nothing has been asked for a moment."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        self._tidying = asyncio.get_running_loop().call_later(TIDY_SECONDS, trim)
 
     async def idle(self) -> None:
         """Wait until no call is at work."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 _MEBIBYTE = 1 << 20
-_IDLE = 104 * _MEBIBYTE  # 80 is the aim, and what it is as a rule; heaps differ from run to run
+_IDLE = 88 * _MEBIBYTE  # 80 is the aim; libraries differ a little between machines
 _PEAK = 400 * _MEBIBYTE
 
 
@@ -68,7 +68,7 @@ def test_idle_after_a_pull_and_at_its_height(
     finally:
         done.set()
         watcher.join()
-    time.sleep(0.2)
+    time.sleep(1)
     idle = _memory(daemon.pid, "Rss")
     print(f"\nidle {idle / _MEBIBYTE:.0f} MiB, peak {max(heights) / _MEBIBYTE:.0f} MiB")
     assert idle <= _IDLE

@@ -4,7 +4,7 @@ glibc gives each thread an arena of its own, and an arena keeps its free pages.
 A daemon that reads megabytes in a handful of threads then stays as large as its
 busiest moment.
 
-Source: mallopt(3).
+Sources: mallopt(3), malloc_trim(3).
 """
 
 from __future__ import annotations
@@ -26,3 +26,16 @@ def limit_arenas(count: int) -> bool:
     except AttributeError:
         return False
     return bool(mallopt(_M_ARENA_MAX, count))
+
+
+def trim() -> bool:
+    """Give free pages of the heap back to the kernel; takes some milliseconds.
+
+    Returns:
+        False where the C library cannot, or there was nothing to give.
+    """
+    try:
+        malloc_trim = ctypes.CDLL(None).malloc_trim
+    except AttributeError:
+        return False
+    return bool(malloc_trim(0))

@@ -38,3 +38,18 @@ def test_threads_share_few_arenas() -> None:
 def test_without_the_limit_there_are_more() -> None:
     if _arenas(limit=0) <= 2:
         pytest.fail("the C library limits arenas by itself: limit_arenas has become useless")
+
+
+def test_trimming_gives_free_pages_back() -> None:
+    program = (
+        "from orlop.linux.memory import trim\n"
+        "def rss():\n"
+        "    with open('/proc/self/statm') as f: return int(f.read().split()[1])\n"
+        "kept = [bytes(100_000) for _ in range(500)]\n"
+        "last = bytes(2000)\n"
+        "del kept\n"
+        "before = rss()\n"
+        "trim()\n"
+        "assert rss() <= before\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
