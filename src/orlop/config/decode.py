@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, TypeVar, get_args, get_origin
+from typing import TypeVar, get_args, get_origin
 
 import msgspec
 
+from orlop.config.annotate import CHECK, split_annotations
 from orlop.config.durations import Duration
 from orlop.config.keys import Key, show
-from orlop.config.schema import CHECK
 from orlop.errors import InvalidArgument
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -194,14 +194,6 @@ def _as_table(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: _as_table(item) for name, item in value.items()}
     return value
-
-
-def split_annotations(kind: object) -> tuple[object, tuple[msgspec.Meta, ...]]:
-    """Part a field's type from its annotations; only msgspec's are kept."""
-    if get_origin(kind) is not Annotated:
-        return kind, ()
-    bare, *extras = get_args(kind)
-    return bare, tuple(extra for extra in extras if isinstance(extra, msgspec.Meta))
 
 
 def _is_set(factory: object) -> bool:

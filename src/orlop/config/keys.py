@@ -21,6 +21,12 @@ CRI: Key = (*PLUGINS, "io.containerd.grpc.v1.cri")
 TRANSFER: Key = (*PLUGINS, "io.containerd.transfer.v1.local")
 GRPC: Key = (*PLUGINS, "io.containerd.server.v1.grpc")
 METRICS: Key = (*PLUGINS, "io.containerd.server.v1.metrics")
+OVERLAYFS: Key = (*PLUGINS, "io.containerd.snapshotter.v1.overlayfs")
+NATIVE: Key = (*PLUGINS, "io.containerd.snapshotter.v1.native")
+METADATA: Key = (*PLUGINS, "io.containerd.metadata.v1.bolt")
+GC: Key = (*PLUGINS, "io.containerd.gc.v1.scheduler")
+VERIFIER: Key = (*PLUGINS, "io.containerd.image-verifier.v1.bindir")
+DIFF: Key = (*PLUGINS, "io.containerd.service.v1.diff-service")
 
 _NAME = r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'"""
 _DOTTED = rf"[ \t]*(?:{_NAME})(?:[ \t]*\.[ \t]*(?:{_NAME}))*[ \t]*"

@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from orlop.config.decode import Decoder, Problem
+from orlop.config.draft import CURRENT_VERSION, Table
 from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, Key, show
-from orlop.config.migrate import CURRENT_VERSION, IMAGE_KEYS_OF_CRI, Table, adopt_transfer
-from orlop.config.schema import Config, GrpcConfig, ImageConfig, MetricsConfig
+from orlop.config.migrate import IMAGE_KEYS_OF_CRI, adopt_transfer
+from orlop.config.schema import Config, ImageConfig
+from orlop.config.sections import BUILTIN_SECTIONS, Section
 from orlop.config.sources import Source, Where, merge, parse, read_all
 from orlop.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orlop.config.draft import Step
 
 DEFAULT_PATH = "/etc/orlop/config.toml"
 
@@ -37,7 +41,6 @@ _NOT_OURS = frozenset(
         "cgroup",
         "proxy_plugins",
         "timeouts",
-        "stream_processors",
         "grpc",
         "ttrpc",
         "metrics",
@@ -45,7 +48,7 @@ _NOT_OURS = frozenset(
 )
 
 # Fields of ``Config`` that are not keys at the top of a document.
-_SECTIONS = frozenset({"grpc", "images", "metrics", "plugins"})
+_SECTIONS = frozenset({"grpc", "images", "metrics", "sections", "plugins"})
 
 _KNOWN_PLUGINS = frozenset({IMAGES[1], RUNTIME[1]})
 
@@ -77,13 +80,19 @@ class Loaded:
     document: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-def load(path: str | None = None, *, default_path: str = DEFAULT_PATH) -> Loaded:
+def load(
+    path: str | None = None,
+    *,
+    default_path: str = DEFAULT_PATH,
+    sections: Sequence[Section] = (),
+) -> Loaded:
     """Read the configuration.
 
     Args:
         path: a document that must exist; None for the one at ``default_path``
             if there is one, else for the defaults.
         default_path: where a document is looked for that nobody named.
+        sections: those of third parties' plugins, beside the built-in ones.
 
     Raises:
         NotFound: ``path``, or a document that it imports, does not exist.
@@ -92,25 +101,35 @@ def load(path: str | None = None, *, default_path: str = DEFAULT_PATH) -> Loaded
             meant; the message begins with the file and the line.
     """
     if path is not None:
-        return _load(read_all(path))
-    return _load(read_all(default_path) if os.path.lexists(default_path) else [])
+        return _load(read_all(path, _steps(sections)), sections)
+    if not os.path.lexists(default_path):
+        return _load([], sections)
+    return _load(read_all(default_path, _steps(sections)), sections)
 
 
-def loads(text: str | bytes, *, name: str = "configuration") -> Loaded:
+def loads(
+    text: str | bytes, *, name: str = "configuration", sections: Sequence[Section] = ()
+) -> Loaded:
     """Read a configuration from memory; ``imports`` are not followed.
 
     Args:
         text: the document.
         name: what messages call it.
+        sections: as for ``load``.
 
     Raises:
         InvalidArgument: as ``load``.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    return _load([parse(data, path=name)])
+    return _load([parse(data, path=name, steps=_steps(sections))], sections)
 
 
-def _load(sources: list[Source]) -> Loaded:
+def _steps(sections: Sequence[Section]) -> tuple[Step, ...]:
+    return tuple(section.migrate for section in sections if section.migrate is not None)
+
+
+def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
+    sections = (*BUILTIN_SECTIONS, *more)
     reading = _Reading(sources)
     warnings = list(reading.version_warnings())
     merged = merge(source.migrated.document for source in sources)
@@ -121,7 +140,7 @@ def _load(sources: list[Source]) -> Loaded:
         raise InvalidArgument(f"{sources[-1].path}: {error.message}", hint=error.hint) from error
     reading.adopted = {change.new: change.old for change in adopted.changes}
     decoder = Decoder()
-    config = _decode(decoder, adopted.document)
+    config = _decode(decoder, adopted.document, sections)
     decoder.problems.extend(_contradictions(config.images))
     if decoder.problems:
         raise reading.refusal(decoder.problems)
@@ -132,7 +151,7 @@ def _load(sources: list[Source]) -> Loaded:
     provenance = {
         key: reading.where(key)
         for key in _leaves(adopted.document)
-        if key[:1] != PLUGINS or key[:2] in (IMAGES, GRPC, METRICS)
+        if key[:1] != PLUGINS or key[:2] in {section.key for section in sections}
     }
     return Loaded(config, tuple(warnings), provenance, adopted.document)
 
@@ -172,29 +191,35 @@ class _Reading:
                     yield f"{source.where(change.old)}: {change}"
 
 
-def _decode(decoder: Decoder, document: Mapping[str, object]) -> Config:
+def _decode(
+    decoder: Decoder, document: Mapping[str, object], sections: Sequence[Section]
+) -> Config:
     top = decoder.struct(Config, document, key=(), ignored=_NOT_OURS | _SECTIONS)
     plugins = document.get("plugins", {})
     if not isinstance(plugins, dict):
         decoder.problems.append(Problem(PLUGINS, "expected a table"))
         return top
+    read = {
+        section.name: decoder.struct(section.schema, _read_of(section, plugins), key=section.key)
+        for section in sections
+        if section.name in plugins
+    }
     return msgspec.structs.replace(
         top,
-        grpc=decoder.struct(GrpcConfig, _read_of(GrpcConfig, plugins, GRPC), key=GRPC),
-        images=decoder.struct(ImageConfig, plugins.get(IMAGES[1], {}), key=IMAGES),
-        metrics=decoder.struct(
-            MetricsConfig, _read_of(MetricsConfig, plugins, METRICS), key=METRICS
-        ),
+        grpc=read.pop(GRPC[1], top.grpc),
+        images=read.pop(IMAGES[1], top.images),
+        metrics=read.pop(METRICS[1], top.metrics),
+        sections=read,
         plugins=plugins,
     )
 
 
-def _read_of(kind: type[msgspec.Struct], plugins: Table, key: Key) -> object:
-    """Those keys of a table of containerd's server that we read; it has others."""
-    table = plugins.get(key[1], {})
-    if not isinstance(table, dict):
+def _read_of(section: Section, plugins: Table) -> object:
+    """The table of a section; of one that another program reads too, our keys alone."""
+    table = plugins.get(section.name, {})
+    if not section.shared or not isinstance(table, dict):
         return table
-    return {name: table[name] for name in kind.__struct_fields__ if name in table}
+    return {name: table[name] for name in section.schema.__struct_fields__ if name in table}
 
 
 def _leave_containerds_places(document: Table, reading: _Reading) -> Iterator[str]:

@@ -16,19 +16,15 @@ refuses it under the line where it was written.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, TRANSFER, Key, show
+from orlop.config.draft import CURRENT_VERSION, Change, Draft, Step, Table
+from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, TRANSFER, Key
 from orlop.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-Table = dict[str, object]
-ChangeKind = Literal["moved", "copied", "dropped", "conflict"]
-
-CURRENT_VERSION = 4
+    from collections.abc import Callable, Mapping, Sequence
 
 _PREFIX = "io.containerd."
 
@@ -131,28 +127,6 @@ _TRANSFER_KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that a migration did.
-
-    Attributes:
-        kind: ``moved`` and ``copied`` have a ``new`` key; ``dropped`` has none;
-            ``conflict`` means that ``old`` lost against ``new``.
-        reason: why it was dropped or lost; "" where that is plain.
-    """
-
-    kind: ChangeKind
-    old: Key
-    new: Key = ()
-    reason: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.kind}: {show(self.old)}"
-        if self.new:
-            text += f" -> {show(self.new)}"
-        return f"{text} ({self.reason})" if self.reason else text
-
-
-@dataclass(frozen=True, slots=True)
 class Migrated:
     """A document of today's version, and how it came about.
 
@@ -173,20 +147,23 @@ class Migrated:
         return key
 
 
-def migrate(document: Mapping[str, object]) -> Migrated:
+def migrate(document: Mapping[str, object], steps: Sequence[Step] = ()) -> Migrated:
     """Bring a document of any version to ``CURRENT_VERSION``.
 
     Args:
         document: what the TOML parser made of it; stays as it is.
+        steps: those of third parties' sections.
 
     Raises:
         InvalidArgument: the version is newer than ours or no version at all, or
             something that must be a table is none.
     """
     version = version_of(document)
-    draft = _Draft(copy.deepcopy(dict(document)))
-    for step in _STEPS[version - 1 :]:
-        step(draft)
+    draft = Draft(copy.deepcopy(dict(document)))
+    for number in range(version, CURRENT_VERSION):
+        _STEPS[number - 1](draft)
+        for step in steps:
+            step(number, draft)
     draft.document["version"] = CURRENT_VERSION
     return Migrated(draft.document, tuple(draft.changes), version)
 
@@ -200,7 +177,7 @@ def adopt_transfer(document: Mapping[str, object]) -> Migrated:
     Raises:
         InvalidArgument: something that must be a table is none.
     """
-    draft = _Draft(copy.deepcopy(dict(document)))
+    draft = Draft(copy.deepcopy(dict(document)))
     for name in _TRANSFER_KEYS:
         draft.copy((*TRANSFER, name), (*IMAGES, name))
     return Migrated(draft.document, tuple(draft.changes), CURRENT_VERSION)
@@ -226,68 +203,7 @@ def version_of(document: Mapping[str, object]) -> int:
     return version or 1
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A document under change, and the list of what was done to it."""
-
-    document: Table
-    changes: list[Change] = field(default_factory=list)
-
-    def table(self, key: Key) -> Table | None:
-        """The table at ``key``; None if there is none, or something else stands there."""
-        table: object = self.document
-        for name in key:
-            table = table.get(name) if isinstance(table, dict) else None
-        return table if isinstance(table, dict) else None
-
-    def move(self, old: Key, new: Key, reason: str = "") -> None:
-        """Move a value, or merge a table into one that exists; what is at ``new`` wins."""
-        parent = self.table(old[:-1])
-        if parent is None or old[-1] not in parent:
-            return
-        value = parent[old[-1]]
-        target = self.table(new)
-        if isinstance(value, dict) and target is not None:
-            for name in list(value):
-                self.move((*old, name), (*new, name), reason)
-            parent.pop(old[-1])
-            return
-        parent.pop(old[-1])
-        self._put("moved", old, new, value, reason)
-
-    def copy(self, old: Key, new: Key) -> None:
-        """Copy a value unless ``new`` has one already."""
-        parent = self.table(old[:-1])
-        if parent is None or old[-1] not in parent:
-            return
-        place = self.table(new[:-1])
-        if place is None or new[-1] not in place:
-            self._put("copied", old, new, copy.deepcopy(parent[old[-1]]), "")
-
-    def drop(self, key: Key, reason: str) -> None:
-        """Remove a value that has no meaning any more."""
-        parent = self.table(key[:-1])
-        if parent is not None and key[-1] in parent:
-            del parent[key[-1]]
-            self.changes.append(Change("dropped", key, reason=reason))
-
-    def _put(self, kind: ChangeKind, old: Key, new: Key, value: object, reason: str) -> None:
-        parent = self.document
-        for length, name in enumerate(new[:-1], start=1):
-            child = parent.setdefault(name, {})
-            if not isinstance(child, dict):
-                raise InvalidArgument(f"{show(new[:length])}: expected a table")
-            parent = child
-        if new[-1] not in parent:
-            parent[new[-1]] = value
-            self.changes.append(Change(kind, old, new, reason))
-        elif parent[new[-1]] != value:
-            self.changes.append(Change("conflict", old, new, "the newer key is set too and wins"))
-        else:
-            self.changes.append(Change("dropped", old, reason="the newer key says the same"))
-
-
-def _v1_to_v2(draft: _Draft) -> None:
+def _v1_to_v2(draft: Draft) -> None:
     """Plugins get their full names."""
     for name in list(draft.table(PLUGINS) or ()):
         if "." not in name:
@@ -308,7 +224,7 @@ def _full_name(name: str) -> str:
     return f"{_PREFIX}{kind}.v1.{name}"
 
 
-def _v2_to_v3(draft: _Draft) -> None:
+def _v2_to_v3(draft: Draft) -> None:
     """The CRI section splits into the images' part and the runtime's part."""
     for host in list(draft.table((*CRI, "registry", "configs")) or ()):
         draft.drop(
@@ -334,7 +250,7 @@ def _v2_to_v3(draft: _Draft) -> None:
     _forget_empty(draft, CRI)
 
 
-def _v3_to_v4(draft: _Draft) -> None:
+def _v3_to_v4(draft: Draft) -> None:
     """The daemon's own tables become plugins."""
     for table, name, plugin, new in _SERVER_KEYS:
         values = draft.table((table,))
@@ -345,11 +261,11 @@ def _v3_to_v4(draft: _Draft) -> None:
         _forget_empty(draft, (name,))
 
 
-def _forget_empty(draft: _Draft, key: Key) -> None:
+def _forget_empty(draft: Draft, key: Key) -> None:
     parent = draft.table(key[:-1])
     if parent is not None and parent.get(key[-1]) == {}:
         del parent[key[-1]]
 
 
 # ``_STEPS[n - 1]`` lifts a document from version n to n + 1.
-_STEPS: tuple[Callable[[_Draft], None], ...] = (_v1_to_v2, _v2_to_v3, _v3_to_v4)
+_STEPS: tuple[Callable[[Draft], None], ...] = (_v1_to_v2, _v2_to_v3, _v3_to_v4)

@@ -10,47 +10,38 @@ by ``orlop.config.decode``; ``decode.check`` does the same for hand-made ones.
 """
 
 # No "from __future__ import annotations": the types below are read at run time.
-from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from orlop.config import values
+from orlop.config import decode, values
+from orlop.config.annotate import element, key
+from orlop.config.draft import CURRENT_VERSION
 from orlop.config.durations import Duration
-from orlop.config.migrate import CURRENT_VERSION
+from orlop.config.keys import GRPC, IMAGES, METRICS, PLUGINS
+from orlop.config.related import StreamProcessor
+
+T = TypeVar("T", bound=Struct)
 
 _MAX_COUNT = 1 << 20
 _MAX_SECONDS = 366 * 24 * 3600
 _MAX_BYTES = 1 << 40
 
-CHECK = "check"
-"""Key in ``Meta.extra`` of the function (see ``orlop.config.values``) that a value must pass."""
-
-
-def _key(text: str, check: Callable[..., None] | None = None) -> Meta:
-    """Explanation of a key and the check of its value."""
-    return Meta(description=text, extra={CHECK: check} if check else None)
-
-
-def _value(check: Callable[..., None]) -> Meta:
-    """The check of an element of a list or a table."""
-    return Meta(extra={CHECK: check})
-
-
-Host: TypeAlias = Annotated[str, _value(values.host)]
-RegistryHost: TypeAlias = Annotated[str, _value(values.registry_host)]
-Name: TypeAlias = Annotated[str, _value(values.not_empty)]
+Host: TypeAlias = Annotated[str, element(values.host)]
+RegistryHost: TypeAlias = Annotated[str, element(values.registry_host)]
+Name: TypeAlias = Annotated[str, element(values.not_empty)]
 
 
 class RuntimePlatform(Struct, frozen=True, kw_only=True):
     """What one runtime handler wants instead of the defaults."""
 
     platform: Annotated[
-        str, _key('Platform to pull, as os/arch[/variant]; "" is this machine\'s.', values.platform)
+        str, key('Platform to pull, as os/arch[/variant]; "" is this machine\'s.', values.platform)
     ] = ""
     snapshotter: Annotated[
-        str, _key('Snapshotter to unpack into; "" is the default one.', values.identifier)
+        str, key('Snapshotter to unpack into; "" is the default one.', values.identifier)
     ] = ""
 
 
@@ -58,18 +49,18 @@ class Mirror(Struct, frozen=True, kw_only=True):
     """Endpoints that stand in for one registry (deprecated: use hosts.toml)."""
 
     endpoint: Annotated[
-        tuple[Annotated[str, _value(values.registry_url)], ...],
-        _key("URLs to try, in order, before the registry itself."),
+        tuple[Annotated[str, element(values.registry_url)], ...],
+        key("URLs to try, in order, before the registry itself."),
     ] = ()
 
 
 class RegistryAuth(Struct, frozen=True, kw_only=True):
     """Credentials for one registry; never shown."""
 
-    username: Annotated[str, _key("User name.")] = ""
-    password: Annotated[str, _key("Password.")] = ""
-    auth: Annotated[str, _key('Base64 of "username:password".')] = ""
-    identitytoken: Annotated[str, _key("OAuth2 refresh token.")] = ""
+    username: Annotated[str, key("User name.")] = ""
+    password: Annotated[str, key("Password.")] = ""
+    auth: Annotated[str, key('Base64 of "username:password".')] = ""
+    identitytoken: Annotated[str, key("OAuth2 refresh token.")] = ""
 
     def __repr__(self) -> str:
         return "RegistryAuth(...)"
@@ -78,7 +69,7 @@ class RegistryAuth(Struct, frozen=True, kw_only=True):
 class RegistryHostConfig(Struct, frozen=True, kw_only=True):
     """Settings of one registry."""
 
-    auth: Annotated[RegistryAuth, _key("Credentials (deprecated: clients send them).")] = (
+    auth: Annotated[RegistryAuth, key("Credentials (deprecated: clients send them).")] = (
         RegistryAuth()
     )
 
@@ -88,7 +79,7 @@ class RegistryConfig(Struct, frozen=True, kw_only=True):
 
     config_path: Annotated[
         str,
-        _key(
+        key(
             "Directories with HOST/hosts.toml files, with colons between them; "
             '"" is /etc/containerd/certs.d:/etc/docker/certs.d. Excludes registry.mirrors.',
             values.search_path,
@@ -96,30 +87,30 @@ class RegistryConfig(Struct, frozen=True, kw_only=True):
     ] = ""
     mirrors: Annotated[
         Mapping[RegistryHost, Mirror],
-        _key('Mirrors by registry host, "*" for all (deprecated: use hosts.toml).'),
+        key('Mirrors by registry host, "*" for all (deprecated: use hosts.toml).'),
     ] = {}
     configs: Annotated[
         Mapping[RegistryHost, RegistryHostConfig],
-        _key("Settings by registry host (deprecated: clients send credentials)."),
+        key("Settings by registry host (deprecated: clients send credentials)."),
     ] = {}
     auths: Annotated[
-        Mapping[Annotated[str, _value(values.auth_url)], RegistryAuth],
-        _key("Credentials by registry URL (deprecated: clients send them)."),
+        Mapping[Annotated[str, element(values.auth_url)], RegistryAuth],
+        key("Credentials by registry URL (deprecated: clients send them)."),
     ] = {}
     headers: Annotated[
         Mapping[
-            Annotated[str, _value(values.header_name)],
-            tuple[Annotated[str, _value(values.header_value)], ...],
+            Annotated[str, element(values.header_name)],
+            tuple[Annotated[str, element(values.header_value)], ...],
         ],
-        _key("HTTP headers to send with every request to a registry."),
+        key("HTTP headers to send with every request to a registry."),
     ] = {}
     insecure_registries: Annotated[
         tuple[Host, ...],
-        _key("orlop: Registries (host or host:port) that may be asked over plain HTTP."),
+        key("orlop: Registries (host or host:port) that may be asked over plain HTTP."),
     ] = ()
     ca_files: Annotated[
-        Mapping[Host, Annotated[str, _value(values.absolute_path)]],
-        _key("orlop: PEM files with the certificate authorities to trust, by registry host."),
+        Mapping[Host, Annotated[str, element(values.absolute_path)]],
+        key("orlop: PEM files with the certificate authorities to trust, by registry host."),
     ] = {}
 
     def auth_for(self, host: str) -> RegistryAuth | None:
@@ -141,7 +132,7 @@ class ImageDecryption(Struct, frozen=True, kw_only=True):
     """Encrypted images."""
 
     key_model: Annotated[
-        Literal["", "node"], _key('Where keys are looked for: "node", or "" for nowhere.')
+        Literal["", "node"], key('Where keys are looked for: "node", or "" for nowhere.')
     ] = "node"
 
 
@@ -150,25 +141,25 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
 
     snapshotter: Annotated[
         str,
-        _key("Snapshotter that images are unpacked into.", values.required_identifier),
+        key("Snapshotter that images are unpacked into.", values.required_identifier),
     ] = "overlayfs"
     disable_snapshot_annotations: Annotated[
         bool,
-        _key("Do not tell snapshotters which image a layer belongs to."),
+        key("Do not tell snapshotters which image a layer belongs to."),
     ] = True
     discard_unpacked_layers: Annotated[
         bool,
-        _key("Delete compressed layers once they are unpacked; saves space, forbids repair."),
+        key("Delete compressed layers once they are unpacked; saves space, forbids repair."),
     ] = False
     max_concurrent_downloads: Annotated[
         int,
         Meta(ge=-_MAX_COUNT, le=_MAX_COUNT),
-        _key("Layers of one image that are downloaded at the same time; 0 or less is no limit."),
+        key("Layers of one image that are downloaded at the same time; 0 or less is no limit."),
     ] = 3
     max_total_downloads: Annotated[
         int,
         Meta(ge=0, le=_MAX_COUNT),
-        _key(
+        key(
             "orlop: Layers that are downloaded at the same time for all images together; "
             "0 is no limit."
         ),
@@ -176,7 +167,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     max_concurrent_unpacks: Annotated[
         int,
         Meta(ge=0, le=_MAX_COUNT),
-        _key(
+        key(
             "orlop: Layers that are unpacked at the same time, each in a process of its own; "
             "0 is as many as are being downloaded. "
             'Also read from [plugins."io.containerd.transfer.v1.local"].'
@@ -185,11 +176,11 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     concurrent_layer_fetch_buffer: Annotated[
         int,
         Meta(ge=0, le=_MAX_BYTES),
-        _key("Size in bytes of the parts that one layer is fetched in, in parallel; <512 is off."),
+        key("Size in bytes of the parts that one layer is fetched in, in parallel; <512 is off."),
     ] = 0
     image_pull_progress_timeout: Annotated[
         Duration,
-        _key(
+        key(
             'A pull that waits for bytes and gets none for so long is cancelled; "0s" is never.',
             values.not_negative,
         ),
@@ -197,21 +188,21 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     min_pull_rate: Annotated[
         int,
         Meta(ge=0, le=_MAX_BYTES),
-        _key(
+        key(
             "orlop: A pull that receives fewer bytes per second than this, on average over "
             "image_pull_progress_timeout, is cancelled; 0 is off."
         ),
     ] = 0
     image_pull_with_sync_fs: Annotated[
         bool,
-        _key(
+        key(
             "Make an image durable before its pull succeeds. containerd's default is false: "
             "a power failure may then leave empty files in images that are listed."
         ),
     ] = True
     drain_timeout: Annotated[
         Duration,
-        _key(
+        key(
             "orlop: How long running pulls may go on when the daemon is told to stop.",
             values.not_negative,
         ),
@@ -219,28 +210,28 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     stats_collect_period: Annotated[
         int,
         Meta(ge=1, le=_MAX_SECONDS),
-        _key("Seconds for which usage statistics may be reported again unchanged."),
+        key("Seconds for which usage statistics may be reported again unchanged."),
     ] = 10
     use_local_image_pull: Annotated[
         bool,
-        _key("Accepted and without effect: there is one way to pull, and all keys work with it."),
+        key("Accepted and without effect: there is one way to pull, and all keys work with it."),
     ] = False
     pinned_images: Annotated[
-        Mapping[Name, Annotated[str, _value(values.image_reference)]],
-        _key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),
+        Mapping[Name, Annotated[str, element(values.image_reference)]],
+        key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),
     ] = msgspec.field(default_factory=lambda: {"sandbox": "registry.k8s.io/pause:3.10.2"})
-    image_decryption: Annotated[ImageDecryption, _key("Encrypted images.")] = ImageDecryption()
+    image_decryption: Annotated[ImageDecryption, key("Encrypted images.")] = ImageDecryption()
     runtime_platforms: Annotated[
         Mapping[Name, RuntimePlatform],
-        _key("Platform and snapshotter by runtime handler."),
+        key("Platform and snapshotter by runtime handler."),
     ] = {}
-    registry: Annotated[RegistryConfig, _key("How to reach registries.")] = RegistryConfig()
+    registry: Annotated[RegistryConfig, key("How to reach registries.")] = RegistryConfig()
 
 
 class GrpcConfig(Struct, frozen=True, kw_only=True):
     """The socket: ``[plugins."io.containerd.server.v1.grpc"]``."""
 
-    address: Annotated[str, _key("Socket that the daemon serves on.", values.socket_address)] = (
+    address: Annotated[str, key("Socket that the daemon serves on.", values.socket_address)] = (
         "unix:///run/orlop/orlop.sock"
     )
 
@@ -255,7 +246,7 @@ class MetricsConfig(Struct, frozen=True, kw_only=True):
 
     address: Annotated[
         str,
-        _key(
+        key(
             'Loopback address (host:port) that serves metrics to Prometheus; "" is off.',
             values.loopback_address,
         ),
@@ -266,44 +257,66 @@ class Config(Struct, frozen=True, kw_only=True):
     """Everything that orlop reads from a document.
 
     Attributes:
-        grpc: from the plugin table of that name, see ``SECTIONS``.
-        images: ditto.
-        metrics: ditto.
-        plugins: all plugin tables as they are in the document, for plugins of
-            third parties; nobody has checked them.
+        grpc: the section of the socket.
+        images: the section of the image service.
+        metrics: the section of the metrics.
+        sections: all other known sections that the document has, by the plugin's
+            full name; ``section`` is the way to ask for one.
+        plugins: all plugin tables as they are in the document; nobody has checked
+            those that are no sections.
     """
 
     version: Annotated[
         int,
         Meta(ge=1, le=CURRENT_VERSION),
-        _key("Version of the document's format, counted as containerd does."),
+        key("Version of the document's format, counted as containerd does."),
     ] = CURRENT_VERSION
     root: Annotated[
         str,
-        _key(
-            "Directory of all that must last: content, snapshots, metadata.", values.absolute_path
-        ),
+        key("Directory of all that must last: content, snapshots, metadata.", values.absolute_path),
     ] = "/var/lib/orlop"
     state: Annotated[
         str,
-        _key("Directory of all that ends with the machine's run.", values.absolute_path),
+        key("Directory of all that ends with the machine's run.", values.absolute_path),
     ] = "/run/orlop"
     disabled_plugins: Annotated[
-        tuple[Annotated[str, _value(values.plugin_name)], ...],
-        _key("Plugins that are not started, by full name."),
+        tuple[Annotated[str, element(values.plugin_name)], ...],
+        key("Plugins that are not started, by full name."),
     ] = ()
     required_plugins: Annotated[
-        tuple[Annotated[str, _value(values.plugin_name)], ...],
-        _key("Plugins without which the daemon does not start, by full name."),
+        tuple[Annotated[str, element(values.plugin_name)], ...],
+        key("Plugins without which the daemon does not start, by full name."),
     ] = ()
     imports: Annotated[
         tuple[str, ...],
-        _key(
+        key(
             "Further documents (paths or patterns, relative to this one) that are laid over it, "
             "in order."
         ),
     ] = ()
+    stream_processors: Annotated[
+        Mapping[Name, StreamProcessor],
+        key("Programs that turn layers of one media type into another, by name."),
+    ] = {}
     grpc: GrpcConfig = GrpcConfig()
     images: ImageConfig = ImageConfig()
     metrics: MetricsConfig = MetricsConfig()
+    sections: Mapping[str, Struct] = {}
     plugins: Mapping[str, object] = {}
+
+    def section(self, name: str, kind: type[T]) -> T:
+        """The settings of one plugin, defaults included.
+
+        Args:
+            name: the plugin's full name, such as ``io.containerd.gc.v1.scheduler``.
+            kind: the schema of its section.
+
+        Raises:
+            InvalidArgument: the document has a table for it that nobody announced
+                when it was read, and a value in it is wrong or a key unknown.
+        """
+        typed = {GRPC[1]: self.grpc, IMAGES[1]: self.images, METRICS[1]: self.metrics}
+        value = typed.get(name) or self.sections.get(name)
+        if isinstance(value, kind):
+            return value
+        return decode.section(kind, self.plugins.get(name, {}), key=(*PLUGINS, name))

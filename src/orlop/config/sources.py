@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.config.keys import Key, line_of, locate
-from orlop.config.migrate import Migrated, Table, migrate, version_of
+from orlop.config.migrate import Migrated, migrate, version_of
 from orlop.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
 from orlop.model.quote import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from orlop.config.draft import Step, Table
 
 # Configurations have some kilobytes; the caps stop a wrong path such as a device or a log.
 _MAX_BYTES = 1 << 20
@@ -77,8 +79,12 @@ class Source:
         return True
 
 
-def read_all(path: str) -> list[Source]:
+def read_all(path: str, steps: Sequence[Step] = ()) -> list[Source]:
     """Read a document and all that it imports; each is to be laid over those before it.
+
+    Args:
+        path: the first document.
+        steps: of the migration, those of third parties' sections.
 
     Raises:
         NotFound: there is no such file, or an imported one is missing.
@@ -93,7 +99,7 @@ def read_all(path: str) -> list[Source]:
             continue
         if len(sources) == _MAX_DOCUMENTS:
             raise InvalidArgument(f"{path}: it imports more than {_MAX_DOCUMENTS} documents")
-        source = parse(read(current), path=current)
+        source = parse(read(current), path=current, steps=steps)
         sources[current] = source
         first = next(iter(sources.values()))
         if source.migrated.version > first.migrated.version:
@@ -131,12 +137,13 @@ def read(path: str) -> bytes:
     return data
 
 
-def parse(data: bytes, *, path: str) -> Source:
+def parse(data: bytes, *, path: str, steps: Sequence[Step] = ()) -> Source:
     """Make a source of the bytes of a document.
 
     Args:
         data: UTF-8 text.
         path: what messages call it.
+        steps: of the migration, those of third parties' sections.
 
     Raises:
         InvalidArgument: it is no TOML, too deep, or of a version that we do not know.
@@ -157,7 +164,7 @@ def parse(data: bytes, *, path: str) -> Source:
     lines = locate(text)
     try:
         version_of(document)
-        migrated = migrate(document)
+        migrated = migrate(document, steps)
     except InvalidArgument as error:
         line = lines.get(("version",), 0) if error.message.startswith("version") else 0
         place = f"{path}:{line}" if line else path

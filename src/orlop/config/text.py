@@ -15,26 +15,25 @@ from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
 
 import msgspec
 
-from orlop.config.decode import split_annotations
+from orlop.config.annotate import split_annotations
 from orlop.config.durations import Duration
 from orlop.config.keys import GRPC, IMAGES, METRICS, Key, show
-from orlop.config.schema import Config, GrpcConfig, ImageConfig, MetricsConfig
+from orlop.config.schema import Config
+from orlop.config.sections import BUILTIN_SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from msgspec.structs import FieldInfo
+
+    from orlop.config.sections import Section
 
 HIDDEN = "(hidden)"
 """Stands in a dump where a secret would."""
 
 _SECRETS = frozenset({"password", "auth", "identitytoken", "token", "secret"})
-_SECTIONS: tuple[tuple[str, Key, type[msgspec.Struct]], ...] = (
-    ("grpc", GRPC, GrpcConfig),
-    ("metrics", METRICS, MetricsConfig),
-    ("images", IMAGES, ImageConfig),
-)
-_NOT_IN_DOCUMENTS = frozenset({"plugins", *(name for name, _, _ in _SECTIONS)})
+_TYPED = {"grpc": GRPC[1], "metrics": METRICS[1], "images": IMAGES[1]}
+_NOT_IN_DOCUMENTS = frozenset({"sections", "plugins", *_TYPED})
 _USERINFO = re.compile(r"//[^/@\s]*@")
 _WIDTH = 92
 _HEADER = """\
@@ -43,22 +42,33 @@ The format and the names are containerd's. Keys marked "orlop:" are not known to
 """
 
 
-def default_text() -> str:
-    """The default configuration with an explanation above each key; TOML that can be loaded."""
+def default_text(more: Sequence[Section] = ()) -> str:
+    """The default configuration with an explanation above each key; TOML that can be loaded.
+
+    Args:
+        more: sections of third parties' plugins, to be shown too.
+    """
     lines = [*_comment(_HEADER), ""]
+    tables: list[str] = []
     for field in msgspec.structs.fields(Config):
-        if field.name not in _NOT_IN_DOCUMENTS:
-            lines += [
-                *_comment(_explanation(field)),
-                f"{field.name} = {_toml(_default(field))}",
-                "",
-            ]
-    for _, key, kind in _SECTIONS:
-        lines += _table(kind(), key)
-    return "\n".join(lines).rstrip() + "\n"
+        if field.name in _NOT_IN_DOCUMENTS:
+            continue
+        kind = split_annotations(field.type)[0]
+        about = _comment(_explanation(field))
+        if get_origin(kind) is Mapping:
+            tables += [*about, *_mapping(kind, {}, (field.name,), "")]
+        else:
+            lines += [*about, f"{field.name} = {_toml(_default(field))}", ""]
+    for section in (*BUILTIN_SECTIONS, *more):
+        tables += _table(section.schema(), section.key)
+    return "\n".join(lines + tables).rstrip() + "\n"
 
 
-def document(config: Config, around: Mapping[str, object] | None = None) -> dict[str, object]:
+def document(
+    config: Config,
+    around: Mapping[str, object] | None = None,
+    more: Sequence[Section] = (),
+) -> dict[str, object]:
     """The whole document that a configuration amounts to, as plain values.
 
     Secrets are replaced by ``HIDDEN``.
@@ -67,17 +77,23 @@ def document(config: Config, around: Mapping[str, object] | None = None) -> dict
         config: every key of it appears, defaults included.
         around: a document (``Loaded.document``) whose other parts, such as the
             runtime's, are to appear too.
+        more: sections of third parties' plugins, to appear with their defaults.
     """
     whole = _plain_table(around or {})
-    values = _plain_table({name: getattr(config, name) for name in config.__struct_fields__})
-    parts = {name: values.pop(name) for name, _, _ in _SECTIONS}
-    values.pop("plugins")
+    values = _plain_table(
+        {
+            name: getattr(config, name)
+            for name in config.__struct_fields__
+            if name not in _NOT_IN_DOCUMENTS
+        }
+    )
     plugins = whole.get("plugins")
     plugins = plugins if isinstance(plugins, dict) else {}
-    for name, key, kind in _SECTIONS:
-        others = plugins.get(key[1])
-        kept = others if isinstance(others, dict) and kind is not ImageConfig else {}
-        plugins[key[1]] = kept | cast("dict[str, object]", parts[name])
+    for section in (*BUILTIN_SECTIONS, *more):
+        others = plugins.get(section.name)
+        kept = others if isinstance(others, dict) and section.shared else {}
+        value = _plain(config.section(section.name, section.schema))
+        plugins[section.name] = kept | cast("dict[str, object]", value)
     return whole | values | {"plugins": plugins}
 
 
@@ -98,18 +114,22 @@ class Explained:
     meaning: str
 
 
-def explained() -> list[Explained]:
-    """Every key, in the order of the schema."""
+def explained(more: Sequence[Section] = ()) -> list[Explained]:
+    """Every key, in the order of the schema.
+
+    Args:
+        more: sections of third parties' plugins, to be explained too.
+    """
     top = [field for field in msgspec.structs.fields(Config) if field.name not in _NOT_IN_DOCUMENTS]
     found = list(_rows(top))
-    for _, key, kind in _SECTIONS:
-        found += _rows(msgspec.structs.fields(kind), key)
+    for section in (*BUILTIN_SECTIONS, *more):
+        found += _rows(msgspec.structs.fields(section.schema), section.key)
     return found
 
 
 def reference() -> str:
     """All keys with type, default and explanation, as Markdown tables."""
-    sections = [key for _, key, _ in _SECTIONS]
+    sections = [section.key for section in BUILTIN_SECTIONS]
     every = explained()
     top = [one for one in every if one.key[:2] not in sections]
     parts = ["### Top of the document\n\n" + _markdown(top, ())]
@@ -134,7 +154,7 @@ def _table(value: msgspec.Struct, key: Key, mark: str = "") -> list[str]:
             tables += [*about, *_mapping(kind, item, here, mark)]
         else:
             lines += [*about, f"{mark}{field.name} = {_toml(item)}"]
-    return [*lines, "", *tables] if len(lines) > 1 else tables
+    return [*lines, "", *tables] if len(lines) > 1 or not tables else tables
 
 
 def _mapping(kind: object, items: Mapping[str, object], key: Key, mark: str) -> list[str]:
@@ -152,15 +172,22 @@ def _rows(fields: tuple[FieldInfo, ...] | list[FieldInfo], above: Key = ()) -> I
     for field in fields:
         kind = split_annotations(field.type)[0]
         name = (*above, field.name)
-        inner = get_args(kind)[1] if get_origin(kind) is Mapping else kind
-        inner = split_annotations(inner)[0]
+        inner, names = _inside(kind, name)
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            names = (*name, "NAME") if get_origin(kind) is Mapping else name
             yield from _rows(msgspec.structs.fields(inner), names)
             continue
         default = _default(field)
         shown = _toml(default) if not isinstance(default, Mapping) else _inline(default)
         yield Explained(name, _type_name(kind), shown, _explanation(field))
+
+
+def _inside(kind: object, key: Key) -> tuple[object, Key]:
+    """What the elements of a table or an array are, and how their key is shown."""
+    if get_origin(kind) is Mapping:
+        return split_annotations(get_args(kind)[1])[0], (*key, "NAME")
+    if get_origin(kind) is tuple:
+        return split_annotations(get_args(kind)[0])[0], (*key[:-1], f"{key[-1]}[]")
+    return kind, key
 
 
 def _markdown(rows: Iterable[Explained], section: Key) -> str:
@@ -179,7 +206,13 @@ def _type_name(kind: object) -> str:
         return "array"
     if get_origin(kind) is Literal:
         return "string"
-    names = {bool: "boolean", int: "integer", str: "string", Duration: "duration"}
+    names = {
+        bool: "boolean",
+        int: "integer",
+        float: "number",
+        str: "string",
+        Duration: "duration",
+    }
     return names[kind] if isinstance(kind, type) else str(kind)
 
 

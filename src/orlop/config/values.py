@@ -65,6 +65,12 @@ def not_negative(duration: Duration) -> None:
         raise InvalidArgument(f"a negative duration makes no sense here: {duration}")
 
 
+def positive(duration: Duration) -> None:
+    """A duration of more than zero."""
+    if duration.nanoseconds <= 0:
+        raise InvalidArgument(f"expected a duration of more than zero, got {duration}")
+
+
 def platform(text: str) -> None:
     """``os/arch[/variant]``; "" is the machine's own."""
     if text:
@@ -81,6 +87,25 @@ def absolute_path(text: str) -> None:
     """A path from the root of the file system."""
     if not text.startswith("/") or "\0" in text:
         raise InvalidArgument(f"not an absolute path: {quote(text)}")
+
+
+def absolute_path_or_none(text: str) -> None:
+    """An ``absolute_path``; "" is none."""
+    if text:
+        absolute_path(text)
+
+
+def mount_option(text: str) -> None:
+    """One option of a mount, without commas."""
+    if not text or any(character in text for character in ",\0\n"):
+        raise InvalidArgument(f"not one mount option: {quote(text)}")
+
+
+def environment(text: str) -> None:
+    """``NAME=VALUE``; the value may be secret and is never shown."""
+    name, equals, _ = text.partition("=")
+    if not name or not equals or "\0" in text:
+        raise InvalidArgument("not an environment variable", hint='write "NAME=VALUE"')
 
 
 def search_path(text: str) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from orlop.config.load import loads
 from orlop.config.schema import Config, ImageConfig, RegistryConfig
+from orlop.config.sections import BUILTIN_SECTIONS
 from orlop.config.text import HIDDEN, default_text, document, reference
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -17,7 +18,10 @@ IMAGES = "io.containerd.cri.v1.images"
 
 def test_the_default_document_is_the_defaults() -> None:
     loaded = loads(default_text())
-    assert loaded.config == Config(plugins=loaded.config.plugins)
+    config = loaded.config
+    assert config == Config(sections=config.sections, plugins=config.plugins)
+    for section in BUILTIN_SECTIONS:
+        assert config.section(section.name, section.schema) == section.schema()
     assert loaded.warnings == ()
 
 

@@ -1,0 +1,81 @@
+"""The sections of a document: which plugin table means what.
+
+A section is one table ``[plugins."NAME"]`` with its schema and, where older
+documents wrote it differently, the step that lifts them. The built-in sections
+are in ``BUILTIN_SECTIONS``; third parties hand theirs to ``orlop.config.load``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.config.keys import (
+    DIFF,
+    GC,
+    GRPC,
+    IMAGES,
+    METADATA,
+    METRICS,
+    NATIVE,
+    OVERLAYFS,
+    PLUGINS,
+    TRANSFER,
+    VERIFIER,
+)
+from orlop.config.related import (
+    DiffConfig,
+    MetadataConfig,
+    NativeConfig,
+    OverlayfsConfig,
+    SchedulerConfig,
+    TransferConfig,
+    VerifierConfig,
+)
+from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from orlop.config.draft import Step
+    from orlop.config.keys import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table ``[plugins."NAME"]`` that a plugin of ours or of a third party reads.
+
+    Attributes:
+        name: the plugin's full name, such as ``io.containerd.gc.v1.scheduler``.
+        schema: a frozen struct whose fields all have defaults, annotated as
+            ``orlop.config.annotate`` tells.
+        migrate: called for each version n below today's that a document is lifted
+            from, with n and the draft; pure. None if older documents wrote it alike.
+        shared: another program reads the table too, so that keys which the
+            schema does not have are that program's.
+    """
+
+    name: str
+    schema: type[msgspec.Struct]
+    migrate: Step | None = None
+    shared: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Where the table stands."""
+        return (*PLUGINS, self.name)
+
+
+BUILTIN_SECTIONS: tuple[Section, ...] = (
+    Section(GRPC[1], GrpcConfig, shared=True),
+    Section(METRICS[1], MetricsConfig, shared=True),
+    Section(IMAGES[1], ImageConfig),
+    Section(TRANSFER[1], TransferConfig),
+    Section(OVERLAYFS[1], OverlayfsConfig),
+    Section(NATIVE[1], NativeConfig),
+    Section(METADATA[1], MetadataConfig),
+    Section(GC[1], SchedulerConfig),
+    Section(VERIFIER[1], VerifierConfig),
+    Section(DIFF[1], DiffConfig),
+)
+"""What orlop itself reads, in the order in which people are shown it."""
