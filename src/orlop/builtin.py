@@ -50,7 +50,7 @@ def builtin() -> tuple[Registration, ...]:
         Registration(SNAPSHOTTER, "overlayfs", _overlayfs, requires=(METADATA,)),
         Registration(SNAPSHOTTER, "native", _native, requires=(METADATA,), optional=True),
         Registration(METRICS, "prometheus", _metrics, config=_whole),
-        Registration(UNPACK, "workers", _unpack),
+        Registration(UNPACK, "workers", _unpack, config=_images),
         Registration(REGISTRY, "distribution", _registry, config=_images),
         Registration(GC, "scheduler", _gc, requires=(CONTENT, METADATA, SNAPSHOTTER)),
         Registration(
@@ -132,10 +132,13 @@ async def _metrics(context: Context) -> AsyncIterator[Observer]:
 
 
 @asynccontextmanager
-async def _unpack(_: Context) -> AsyncIterator[WorkerPool]:
+async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
+    import structlog
+
     from orlop.unpack.pool import WorkerPool
 
-    async with WorkerPool() as pool:
+    strict = cast("ImageConfig", context.config).isolation == "required"
+    async with WorkerPool(strict=strict, warn=structlog.get_logger().warning) as pool:
         pool.start()
         yield pool
 

@@ -216,6 +216,13 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
         bool,
         key("Accepted and without effect: there is one way to pull, and all keys work with it."),
     ] = False
+    isolation: Annotated[
+        Literal["available", "required"],
+        key(
+            "orlop: What a process that unpacks a layer is kept in: all that the kernel offers, "
+            'with a warning where something is lacking; or "required", nothing less than all.'
+        ),
+    ] = "available"
     pinned_images: Annotated[
         Mapping[Name, Annotated[str, element(values.image_reference)]],
         key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),

@@ -53,6 +53,9 @@ _SYS_FSCONFIG: Final = 431
 _SYS_FSMOUNT: Final = 432
 _SYS_MOUNT_SETATTR: Final = 442
 
+_SYS_PIVOT_ROOT_GENERIC: Final = 41
+_SYS_PIVOT_ROOT: Final = {"x86_64": 155}
+
 _AT_FDCWD: Final = -100
 _AT_EMPTY_PATH: Final = 0x1000
 _AT_RECURSIVE: Final = 0x8000
@@ -113,6 +116,16 @@ def unmount(target: str, *, detach: bool = False) -> None:
         raise mount_error(ctypes.get_errno(), f"unmount {target}")
 
 
+def pivot_root(new: str, old: str) -> None:
+    """Make the mount at ``new`` the root of this mount namespace; the old one is then at ``old``.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine, _SYS_PIVOT_ROOT_GENERIC)
+    system_call("change the root", number, os.fsencode(new), os.fsencode(old))
+
+
 def mount_error(code: int, doing: str, words: str = "") -> OSError:
     """An ``OSError`` that says the cause (the kernel's words if it gave any), then the step."""
     return OSError(code, f"{words or os.strerror(code)}: {doing}")
@@ -138,6 +151,16 @@ def clone_tree(path: str, *, recursive: bool) -> int:
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     return system_call(f"bind {path}", _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+
+
+def clone_descriptor(directory: int) -> int:
+    """A detached copy of a directory as a mount of its own, without the mounts below it.
+
+    Returns:
+        A descriptor that owns the copy, unless it is attached.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    return system_call("bind a directory", _SYS_OPEN_TREE, directory, b"", flags)
 
 
 def attach(descriptor: int, target: str) -> None:

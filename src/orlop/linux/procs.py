@@ -25,8 +25,8 @@ def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that made it ends.
 
     Args:
-        parent: process id that the parent had when it made us. When it has ended
-            already, this call does not return.
+        parent: process id that the parent had when it made us, 0 when that is in another
+            process namespace. When it has ended already, this call does not return.
 
     Raises:
         OSError: the kernel refused.
@@ -59,6 +59,13 @@ def close_all_but(kept: Iterable[int]) -> None:
             _close_range(low, fd - 1)
         low = fd + 1
     _close_range(low, _LAST_DESCRIPTOR)
+
+
+def silence() -> None:
+    """Let standard error lead nowhere."""
+    nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _close_range(first: int, last: int) -> None:

@@ -135,6 +135,10 @@ class Limits:
     """Extended attributes of one inode. listxattr(2) returns 64 KiB of names at most;
     ext4 holds far fewer."""
 
+    worker_memory_bytes: int = _GIB
+    """Data of a worker's process (RLIMIT_DATA). A layer of 100,000 files needs some 60 MB;
+    one with as many directories as it may have, each to be remembered, most of this."""
+
     # Our own doors.
 
     label_bytes: int = 4096

@@ -10,7 +10,8 @@ then the kind's own fields, little-endian. Pure: bytes to values and back.
                                       or FAILED, when there can be none
     daemon → worker        AVAILABLE  so many bytes of the source may be read
                            END        the source is complete
-    worker → daemon        PROGRESS   so many bytes of the source have become files
+    worker → daemon        UNFENCED   what of its isolation is missing; before any byte is read
+                           PROGRESS   so many bytes of the source have become files
                            IMPLIED, OPAQUE   some paths
                            DROPPED    how many attributes of one kind were left out
                            DONE, NEEDS_PARENT, FAILED   the last frame
@@ -55,6 +56,7 @@ class Kind(enum.IntEnum):
     DONE = 9
     NEEDS_PARENT = 10
     FAILED = 11
+    UNFENCED = 12
 
 
 _COUNT: Final = struct.Struct("<BQ")
@@ -62,7 +64,7 @@ _DONE: Final = struct.Struct("<BQQqq")
 _LENGTH: Final = struct.Struct("<H")
 _FAILED_HEAD: Final = 3  # kind, length of the reference, length of the limit's name
 _LIMIT_NAMES: Final = tuple(field.name for field in fields(Limits))
-_JOB: Final = struct.Struct(f"<BBBQ{len(_LIMIT_NAMES)}Q")
+_JOB: Final = struct.Struct(f"<BBBHBQ{len(_LIMIT_NAMES)}Q")
 _COMPRESSIONS: Final = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
 _MODES: Final[tuple[ApplyMode, ...]] = ("overlay", "direct")
 _ALGORITHMS: Final = ("sha256", "sha512")
@@ -72,7 +74,8 @@ _ALGORITHMS: Final = ("sha256", "sha512")
 class Job:
     """What a worker needs to know besides its descriptors.
 
-    ``size`` is the length of the compressed blob, ``algorithm`` the diffID's.
+    ``size`` is the length of the compressed blob, ``algorithm`` the diffID's, ``fences``
+    the bits of ``jail.Fence``. With ``strict`` nothing is read unless all are there.
     """
 
     compression: Compression
@@ -80,6 +83,8 @@ class Job:
     algorithm: str
     size: int
     limits: Limits
+    fences: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +114,28 @@ def job(value: Job) -> bytes:
     """The JOB frame."""
     choice = _MODES.index(value.mode) * 2 + _ALGORITHMS.index(value.algorithm)
     limits = [getattr(value.limits, name) for name in _LIMIT_NAMES]
-    return _JOB.pack(Kind.JOB, _COMPRESSIONS.index(value.compression), choice, value.size, *limits)
+    return _JOB.pack(
+        Kind.JOB,
+        _COMPRESSIONS.index(value.compression),
+        choice,
+        value.fences,
+        value.strict,
+        value.size,
+        *limits,
+    )
 
 
 def parse_job(frame: bytes) -> Job:
     """Read a JOB frame (which comes from the daemon and is trusted)."""
-    _, compression, choice, size, *limits = _JOB.unpack(frame)
+    _, compression, choice, fences, strict, size, *limits = _JOB.unpack(frame)
     return Job(
         compression=_COMPRESSIONS[compression],
         mode=_MODES[choice >> 1],
         algorithm=_ALGORITHMS[choice & 1],
         size=size,
         limits=Limits(**dict(zip(_LIMIT_NAMES, limits, strict=True))),
+        fences=fences,
+        strict=bool(strict),
     )
 
 
@@ -210,6 +225,20 @@ def parse_done(frame: bytes) -> Done:
     return Done(uncompressed, entries, max(disk_bytes, 0), max(inodes, 0), diff_hex.decode())
 
 
+def unfenced(fences: int, reason: str) -> bytes:
+    """The UNFENCED frame: bits of what is missing, and the first reason."""
+    return count(Kind.UNFENCED, fences) + reason.encode("utf-8", "replace")[:_MAX_MESSAGE]
+
+
+def parse_unfenced(frame: bytes) -> tuple[int, str]:
+    """Bits and reason of an UNFENCED frame.
+
+    Raises:
+        Internal: it is malformed.
+    """
+    return parse_count(frame[: _COUNT.size]), _printable(frame[_COUNT.size :])
+
+
 def failed(value: Failed) -> bytes:
     """The FAILED frame; the message is cut to a readable length."""
     reference = value.reference.encode()[:64]
@@ -235,9 +264,7 @@ def parse_failed(frame: bytes) -> Failed:
         or (limit and limit.decode("ascii", "replace") not in _LIMIT_NAMES)
     ):
         raise _malformed()
-    message = frame[message_at:].decode("utf-8", "replace")
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-    return Failed(reference.decode(), printable[:_MAX_MESSAGE], limit.decode())
+    return Failed(reference.decode(), _printable(frame[message_at:]), limit.decode())
 
 
 def kind_of(frame: bytes) -> Kind:
@@ -250,6 +277,12 @@ def kind_of(frame: bytes) -> Kind:
         return Kind(frame[0])
     except (IndexError, ValueError):
         raise _malformed() from None
+
+
+def _printable(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown[:_MAX_MESSAGE]
 
 
 def _is_plain(path: bytes) -> bool:

@@ -31,9 +31,10 @@ from orlop.model.limits import DEFAULTS, Limits
 from orlop.ports.unpack import Unpacked, UnpackJob
 from orlop.unpack import frames
 from orlop.unpack.frames import Kind
+from orlop.unpack.jail import EVERY, NONE, Fence
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Self
 
     from orlop.ports.unpack import Source, UnpackProgress
@@ -42,7 +43,7 @@ _MAX_PATHS_BYTES: Final = 64 * 1024 * 1024
 """How much a worker may tell about paths: 2 million entries with short names."""
 
 _ATTEMPTS: Final = 2
-_WORKER_MODULE: Final = "orlop.unpack.worker"
+_PROGRAM: Final = (sys.executable, "-I", "-m", "orlop.unpack.worker")
 
 
 class WorkerPool:
@@ -50,10 +51,31 @@ class WorkerPool:
 
     Open it on the event loop's thread: the fork-server dies with the thread
     that started it. ``async with`` closes it.
+
+    Args:
+        limits: of layers and workers.
+        fences: what workers are to give up; tests leave something out.
+        strict: True when a layer must not be read unless all fences are there. Otherwise
+            ``warn`` is told once what is missing.
+        warn: is told, in one line.
+        program: the fork-server; tests put a hostile one in its place.
     """
 
-    def __init__(self, limits: Limits = DEFAULTS) -> None:
+    def __init__(
+        self,
+        limits: Limits = DEFAULTS,
+        *,
+        fences: Fence = EVERY,
+        strict: bool = False,
+        warn: Callable[[str], None] = lambda _: None,
+        program: Sequence[str] = _PROGRAM,
+    ) -> None:
         self._limits = limits
+        self._fences = fences
+        self._strict = strict
+        self._warn = warn
+        self._warned = NONE
+        self._program = program
         self._server: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -84,14 +106,7 @@ class WorkerPool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-m",
-                    _WORKER_MODULE,
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
+                [*self._program, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -124,11 +139,19 @@ class WorkerPool:
 
     async def _attempt(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
         with self._submit(job) as control:
-            worker = _Worker(control)
+            worker = _Worker(control, self._unfenced)
             try:
                 return await worker.run(job, progress)
             finally:
                 await _to_the_end(worker.end())
+
+    def _unfenced(self, missing: Fence, reason: str) -> None:
+        """Say what workers go without, once for each fence."""
+        if missing & ~self._warned:
+            self._warned |= missing
+            self._warn(
+                f"unpack workers are less isolated than they should be: {reason} ({missing.name})"
+            )
 
     def _submit(self, job: UnpackJob) -> socket.socket:
         """Hand a job to the fork-server; returns our end of the worker's socket."""
@@ -139,6 +162,8 @@ class WorkerPool:
                 algorithm=job.diff_id.algorithm,
                 size=job.size,
                 limits=self._limits,
+                fences=self._fences,
+                strict=self._strict,
             )
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -175,8 +200,9 @@ class _NotStarted(Exception):
 class _Worker:
     """One worker process, from the daemon's side of its socket."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, unfenced: Callable[[Fence, str], None]) -> None:
         self._control = control
+        self._unfenced = unfenced
         self._pidfd = -1
         self._introduced = False
 
@@ -255,6 +281,9 @@ class _Worker:
             if kind is Kind.PROGRESS:
                 if progress is not None:
                     progress.unpacked(min(frames.parse_count(frame), job.size))
+            elif kind is Kind.UNFENCED:
+                bits, reason = frames.parse_unfenced(frame)
+                self._unfenced(Fence(bits & EVERY), reason)
             elif kind in (Kind.IMPLIED, Kind.OPAQUE):
                 told += len(frame)
                 if told > _MAX_PATHS_BYTES:

@@ -8,7 +8,8 @@ thread reads, decompresses and hashes; the main thread parses and applies. Both
 spend their time in code that runs without the interpreter's lock.
 
 Nothing here trusts the layer, and nothing opens a path that is not below the
-target. A worker ends by ``os._exit``: what it has is files, and they are the
+target. Before it reads a byte, a worker gives up all that it does not need
+(``orlop.unpack.jail``). A worker ends by ``os._exit``: what it has is files, and they are the
 daemon's to keep or discard.
 """
 
@@ -24,11 +25,12 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
     AlreadyExists,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     LimitExceeded,
@@ -36,14 +38,16 @@ from orlop.errors import (
     OrlopError,
     StoreCorrupt,
 )
-from orlop.linux import procs
+from orlop.linux import isolation, procs
 from orlop.linux.files import as_store_error
+from orlop.model.mediatype import Compression
 from orlop.model.tar import Entry, TarParser
 from orlop.unpack import frames
 from orlop.unpack.apply import Applier
 from orlop.unpack.decompress import MAGIC_BYTES, decompressor
 from orlop.unpack.directories import NeedsParent
 from orlop.unpack.frames import Kind
+from orlop.unpack.jail import Fence, Jail
 
 if TYPE_CHECKING:
     from orlop.model.limits import Limits
@@ -52,6 +56,12 @@ _READ_BYTES: Final = 256 * 1024
 _QUEUED_PIECES: Final = 8
 _PROGRESS_SECONDS: Final = 0.1
 _JOB_DESCRIPTORS: Final = 3
+
+_SAMPLES: Final = (
+    (bytes.fromhex("1f8b08000000000000ff03000000000000000000"), Compression.GZIP),
+    (bytes.fromhex("28b52ffd0001010000"), Compression.ZSTD),
+)
+"""Empty streams."""
 
 
 class _SourceGone(Exception):
@@ -69,12 +79,17 @@ class _Stream:
         self._ended = False
         self._hash = hashlib.new(job.algorithm)
         self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_PIECES)
+        self._released = threading.Event()
         self.uncompressed = 0
         self.consumed = 0
 
     def start(self) -> None:
-        """Begin to read."""
+        """Make the thread; it reads nothing before ``release``."""
         threading.Thread(target=self._fill, name="decompress", daemon=True).start()
+
+    def release(self) -> None:
+        """Begin to read."""
+        self._released.set()
 
     def next(self) -> bytes | None:
         """The next piece; None at the end. Raises what the thread ran into."""
@@ -88,6 +103,7 @@ class _Stream:
         return self._hash.hexdigest()
 
     def _fill(self) -> None:
+        self._released.wait()
         try:
             self._decompress()
         except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
@@ -146,14 +162,24 @@ class _Stream:
         self._ended = frames.kind_of(frame) is Kind.END
 
 
-def unpack(job: frames.Job, control: socket.socket, source: int, target: int) -> None:
-    """Apply one layer and report on ``control``; raises what went wrong."""
+def unpack(job: frames.Job, control: socket.socket, source: int, jail: Jail) -> None:
+    """Apply one layer to ``jail.target`` and report on ``control``; raises what went wrong."""
     # Not a word before the fork-server has told the daemon who we are.
     control.recv(1, socket.MSG_PEEK)
     stream = _Stream(job, control, source)
+    jail.enter(job.limits)
+    stream.start()
+    jail.filter_calls()
+    if jail.missing:
+        _tell_missing(control, jail, strict=job.strict)
+    apply(job, control, stream, jail.target)
+
+
+def apply(job: frames.Job, control: socket.socket, stream: _Stream, target: int) -> None:
+    """What is done inside: everything here has read a stranger's bytes."""
     parser = TarParser(job.limits)
     reported = time.monotonic()
-    stream.start()
+    stream.release()
     with Applier(target, job.mode, job.limits) as applier:
         begin, write = applier.begin, applier.write
         while (piece := stream.next()) is not None:
@@ -187,10 +213,19 @@ def unpack(job: frames.Job, control: socket.socket, source: int, target: int) ->
     )
 
 
-def run(job: frames.Job, control: socket.socket, source: int, target: int) -> None:
+def _tell_missing(control: socket.socket, jail: Jail, *, strict: bool) -> None:
+    """Say which fences there are not; raises FailedPrecondition if all have to be there."""
+    if strict:
+        raise FailedPrecondition(
+            f"unpack worker cannot be isolated: {jail.reason} ({jail.missing.name})"
+        )
+    control.send(frames.unfenced(jail.missing, jail.reason))
+
+
+def run(job: frames.Job, control: socket.socket, source: int, jail: Jail) -> None:
     """``unpack``, with every outcome turned into the last frame."""
     try:
-        unpack(job, control, source, target)
+        unpack(job, control, source, jail)
     except NeedsParent:
         control.send(bytes([Kind.NEEDS_PARENT]))
     except _SourceGone:
@@ -198,7 +233,14 @@ def run(job: frames.Job, control: socket.socket, source: int, target: int) -> No
     except OrlopError as error:
         _fail(control, error)
     except MemoryError:
-        _fail(control, Internal("unpack worker ran out of memory"))
+        most = job.limits.worker_memory_bytes
+        _fail(
+            control,
+            LimitExceeded(
+                f"layer needs more than {most} bytes of memory to be unpacked",
+                limit="worker_memory_bytes",
+            ),
+        )
     except OSError as error:
         _fail(control, _of_the_disk(error))
     except Exception as error:  # noqa: BLE001 (a defect of ours; this process ends, its cause is told)
@@ -259,10 +301,18 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
     """
     parent = os.getpid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    job = frames.parse_job(frame)
+    jail = Jail(Fence(job.fences), descriptors[-1])
     try:
-        pid = os.fork()
-        if not pid:
-            _become_worker(parent, frame, descriptors)
+        with ExitStack() as stack:
+            if Fence.PROCESSES in jail.wanted:
+                try:
+                    stack.enter_context(isolation.children_alone())
+                except OSError as error:
+                    jail.note_missing(Fence.PROCESSES, error)
+            pid = os.fork()
+            if not pid:
+                _become_worker(parent, job, descriptors, jail)
         return os.pidfd_open(pid)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -271,27 +321,45 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
                 pass
 
 
-def _become_worker(parent: int, frame: bytes, descriptors: list[int]) -> None:
+def _become_worker(parent: int, job: frames.Job, descriptors: list[int], jail: Jail) -> None:
     """What the forked child does; never returns."""
     status = 1
     try:
-        procs.die_with_parent(parent)
+        # In a process namespace of our own, nobody outside has a number.
+        alone = Fence.PROCESSES in jail.wanted & ~jail.missing
+        procs.die_with_parent(0 if alone else parent)
         procs.close_all_but(descriptors)
+        procs.silence()
         os.umask(0)
         os.environ.clear()
         control_fd, source, target = descriptors
         os.fchdir(target)
         control = socket.socket(fileno=control_fd)
-        run(frames.parse_job(frame), control, source, target)
+        run(job, control, source, jail)
         status = 0
     finally:
         os._exit(status)
+
+
+def _warm_up() -> None:
+    """Use once what would be loaded when it is needed, from a disk that a worker cannot see."""
+    for algorithm in ("sha256", "sha512"):
+        hashlib.new(algorithm).hexdigest()
+    for data, compression in _SAMPLES:
+        stream = decompressor(data, compression)
+        for _ in stream.feed(data):
+            pass
+        stream.close()
+    b"\xff".decode("utf-8", "surrogateescape").encode("utf-8", "replace")
+    "x".encode("ascii", "replace")
+    os.strerror(1)
 
 
 def main() -> None:
     """Entry point of the fork-server: the socket's descriptor, and the daemon's process id."""
     procs.die_with_parent(int(sys.argv[2]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _warm_up()
     with socket.socket(fileno=int(sys.argv[1])) as server:
         serve(server)
 

@@ -127,7 +127,7 @@ def test_message_is_cut_and_made_printable() -> None:
     [
         (frames.kind_of, b""),
         (frames.kind_of, b"\0"),
-        (frames.kind_of, b"\x0c"),
+        (frames.kind_of, b"\x0d"),
         (frames.kind_of, b"\xff"),
         (frames.parse_count, b""),
         (frames.parse_count, frames.count(Kind.PROGRESS, 1)[:-1]),

@@ -22,6 +22,7 @@ from orlop.model.mediatype import Compression
 from orlop.testing import layers
 from orlop.unpack import frames, worker
 from orlop.unpack.frames import Kind
+from orlop.unpack.jail import NONE, Jail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,9 @@ def conversation(
             ours.send(frame)
         ours.shutdown(socket.SHUT_WR)
         try:
-            worker.run(job(len(data), limits=limits), theirs, source.fileno(), target)
+            # In this process nothing may be given up.
+            jail = Jail(NONE, target)
+            worker.run(job(len(data), limits=limits), theirs, source.fileno(), jail)
         finally:
             os.close(target)
         theirs.close()
