@@ -1,77 +1,220 @@
 """The composition root: configuration and plugins become a running image service.
 
-No logic: everything that decides is in a room. ``opened`` starts the plugins of
-``orlop.builtin`` and of third parties in their order and yields the service;
-``embedded`` is the same for one process that needs no daemon.
+``inventory`` is what there is, ``opened`` starts it in its order and yields the
+service; ``embedded`` is the same for one process that needs no daemon. What is
+decided is decided in a room: here the rooms are put together.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import structlog
 from msgspec import structs
 
-from orlop.builtin import SERVICE, builtin
+from orlop.builtin import ENTRANCE, SERVICE, builtin
+from orlop.config.keys import IMAGES, PLUGINS, show
 from orlop.config.load import load
+from orlop.config.schema import Config, ImageConfig
+from orlop.config.sections import BUILTIN_SECTIONS, Section
+from orlop.errors import FailedPrecondition, InvalidArgument
 from orlop.images.facade import Library
 from orlop.linux.root import lock_root, open_root
+from orlop.plugins import reload
 from orlop.plugins.discover import discover
 from orlop.plugins.graph import plan
-from orlop.plugins.start import started
+from orlop.plugins.host import Reloaded
+from orlop.plugins.names import select
+from orlop.plugins.registration import Hook
+from orlop.plugins.start import Setting, started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    import msgspec
 
     from orlop.config.load import Loaded
-    from orlop.config.schema import Config
-    from orlop.plugins.registration import PluginState
+    from orlop.plugins.host import PluginState
+    from orlop.plugins.registration import Commit, Registration
+    from orlop.plugins.start import Started
+    from orlop.ports.doors import Entrance
     from orlop.ports.service import ImageService
 
 
 @dataclass(frozen=True, slots=True)
-class App:
-    """A running image service, and what became of each plugin."""
+class Inventory:
+    """What there is to start.
 
-    service: ImageService
-    config: Config
-    plugins: tuple[PluginState, ...]
+    Attributes:
+        registrations: what is in the box, then what others brought.
+        failed: what others brought in vain.
+    """
+
+    registrations: tuple[Registration, ...]
+    failed: tuple[PluginState, ...] = ()
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Tables of a document that are read for plugins of third parties."""
+        own = {section.name for section in BUILTIN_SECTIONS}
+        found = {
+            plugin.table: Section(plugin.table, plugin.config, plugin.migrate)
+            for plugin in reversed(self.registrations)
+            if plugin.config is not None and plugin.table not in own
+        }
+        return tuple(reversed(found.values()))
+
+
+def inventory() -> Inventory:
+    """What is in the box, and what installed distributions bring."""
+    own = builtin()
+    others = discover(taken=[plugin.name for plugin in own])
+    return Inventory((*own, *others.registrations), others.failed)
+
+
+class App:
+    """Running plugins; implements ``orlop.plugins.host.Host``. Made by ``opened``.
+
+    Attributes:
+        config: what it was opened with.
+        warnings: what the operator should know about the plugins, one line each.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        stock: Inventory,
+        *,
+        read: Callable[[], Loaded] | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.config = config
+        self.warnings = warnings
+        self._stock = stock
+        self._read = read
+        self._running: Started | None = None
+        self._tables = _tables(config, stock.sections)
+        self._reloading = asyncio.Lock()
+
+    @property
+    def service(self) -> ImageService:
+        """The image service."""
+        return cast("ImageService", self._started().instances[SERVICE])
+
+    @property
+    def entrance(self) -> Entrance:
+        """Where the doors are.
+
+        Raises:
+            InvalidArgument: the plugin that opens them does not run.
+        """
+        found = self._started().instances.get(ENTRANCE)
+        if found is None:
+            raise InvalidArgument(
+                f"plugin {ENTRANCE} is disabled: a daemon without it serves nobody",
+                hint="take it out of disabled_plugins",
+            )
+        return cast("Entrance", found)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long running calls may go on when the daemon is told to stop."""
+        return cast("ImageConfig", self._tables[IMAGES[1]]).drain_timeout.seconds
+
+    @property
+    def states(self) -> tuple[PluginState, ...]:
+        """What became of each plugin, those that run first."""
+        return (*self._started().states, *self._stock.failed)
+
+    async def plugins(self) -> Sequence[PluginState]:
+        """See ``Host``."""
+        return self.states
+
+    async def reload(self) -> Reloaded:
+        """See ``Host``; what has changed is logged, too, key by key."""
+        if self._read is None:
+            raise FailedPrecondition("this process has no configuration to read again")
+        async with self._reloading:
+            loaded = await asyncio.to_thread(self._read)
+            hooks = (*self._started().hooks, _DRAINING)
+            new = _tables(loaded.config, self._stock.sections)
+            found = reload.changes(self._tables, new, hooks)
+            tables = reload.in_force(self._tables, new, found.applied)
+            for commit in reload.prepare(found, tables, hooks):
+                commit()
+            self._tables = tables
+        reloaded = Reloaded(
+            tuple(map(_shown, found.applied)), tuple(map(_shown, found.restart)), loaded.warnings
+        )
+        _log(reloaded)
+        return reloaded
+
+    def run(self, running: Started) -> None:
+        """Tell it what has started; for ``opened`` only."""
+        self._running = running
+
+    def _started(self) -> Started:
+        if self._running is None:
+            raise FailedPrecondition("the plugins have not started yet")
+        return self._running
+
+
+def _keep(_: object) -> Commit:
+    """The daemon asks when it ends: there is nothing to tell it before."""
+    return lambda: None
+
+
+_DRAINING = Hook("orlop", IMAGES[1], ("drain_timeout",), _keep)
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[App]:
+async def opened(
+    config: Config,
+    stock: Inventory | None = None,
+    *,
+    daemon: bool = False,
+    read: Callable[[], Loaded] | None = None,
+) -> AsyncIterator[App]:
     """Lock the root, start all plugins, and stop them again.
+
+    Args:
+        config: what holds.
+        stock: what there is to start; None looks for it.
+        daemon: start what only a daemon has, too: doors and metrics.
+        read: reads the configuration again; None when there is nothing to read.
 
     Raises:
         StoreLocked: somebody else works on this root.
         OrlopError: a plugin that is needed cannot start; its message names it.
     """
-    discovered = discover()
-    order = plan(
-        (*builtin(), *discovered.registrations),
-        disabled=frozenset(config.disabled_plugins),
-        required=frozenset(config.required_plugins),
+    stock = stock or inventory()
+    chosen = select(
+        stock.registrations,
+        disabled=config.disabled_plugins,
+        required=config.required_plugins,
+        failed=stock.failed,
     )
+    order = plan(
+        stock.registrations, disabled=chosen.disabled, required=chosen.required, daemon=daemon
+    )
+    app = App(config, stock, read=read, warnings=chosen.warnings)
     with lock_root(config.root):
         os.close(open_root(config.state))
-        async with started(
-            order,
-            config=config,
-            root=config.root,
-            state=config.state,
-            required=frozenset(config.required_plugins),
-        ) as running:
-            service = cast("ImageService", running.instances[SERVICE])
-            yield App(service, config, (*running.states, *discovered.failed))
+        setting = Setting(config.section, config.root, config.state, app)
+        async with started(order, setting, required=chosen.required) as running:
+            app.run(running)
+            yield app
 
 
 @asynccontextmanager
-async def embedded(
+async def embedded_app(
     *, root: str, state: str = "", loaded: Loaded | None = None
-) -> AsyncIterator[ImageService]:
-    """The service inside this process, on the store in ``root``.
+) -> AsyncIterator[App]:
+    """All that works inside this process, on the store in ``root``; it has no doors.
 
     Args:
         root: directory of the store; made if it is not there.
@@ -81,9 +224,19 @@ async def embedded(
     Raises:
         OrlopError: as ``opened``.
     """
-    config = (loaded or load()).config
+    stock = inventory()
+    config = (loaded or load(sections=stock.sections)).config
     config = with_directories(config, root=root, state=state or os.path.join(root, "state"))
-    async with opened(config) as app:
+    async with opened(config, stock) as app:
+        yield app
+
+
+@asynccontextmanager
+async def embedded(
+    *, root: str, state: str = "", loaded: Loaded | None = None
+) -> AsyncIterator[ImageService]:
+    """The image service inside this process; see ``embedded_app``."""
+    async with embedded_app(root=root, state=state, loaded=loaded) as app:
         yield app.service
 
 
@@ -107,3 +260,41 @@ async def library(root: str = "/var/lib/orlop", *, state: str = "") -> AsyncIter
 def with_directories(config: Config, *, root: str, state: str) -> Config:
     """The same configuration on other directories."""
     return structs.replace(config, root=os.path.abspath(root), state=os.path.abspath(state))
+
+
+def _tables(config: Config, more: Sequence[Section]) -> dict[str, msgspec.Struct]:
+    """Every table that is read, by its name; "" is the top of the document."""
+    none = Config()
+    tables: dict[str, msgspec.Struct] = {
+        section.name: config.section(section.name, section.schema)
+        for section in (*BUILTIN_SECTIONS, *more)
+    }
+    # How the document was written, and what is compared as a table of its own.
+    tables[""] = structs.replace(
+        config,
+        version=none.version,
+        imports=none.imports,
+        grpc=none.grpc,
+        images=none.images,
+        metrics=none.metrics,
+        sections=none.sections,
+        plugins=none.plugins,
+    )
+    return tables
+
+
+def _shown(key: reload.Key) -> str:
+    table, name = key
+    return show((*((*PLUGINS, table) if table else ()), *name.split(".")))
+
+
+def _log(reloaded: Reloaded) -> None:
+    log = structlog.get_logger()
+    for warning in reloaded.warnings:
+        log.warning("configuration", message=warning)
+    for key in reloaded.applied:
+        log.info("configuration applied", key=key)
+    for key in reloaded.restart:
+        log.warning("configuration needs a restart", key=key)
+    if not (reloaded.applied or reloaded.restart):
+        log.info("configuration unchanged")

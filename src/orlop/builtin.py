@@ -9,66 +9,118 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from orlop.plugins.registration import Context, Registration
+from orlop.config import keys
+from orlop.config.related import MetadataConfig, NativeConfig, OverlayfsConfig, SchedulerConfig
+from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
+from orlop.errors import InvalidArgument
+from orlop.plugins.registration import Context, Registration, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from orlop.config.schema import Config, ImageConfig
+    from orlop.control import ControlDoor, HealthDoor
+    from orlop.cri import CRIDoor
     from orlop.gc.collect import Collector
     from orlop.images.settings import ServiceSettings
     from orlop.metadata.store import MetadataStore
+    from orlop.plugins.registration import Commit
+    from orlop.ports.doors import Door, Entrance
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
     from orlop.ports.service import ImageService
     from orlop.ports.snapshots import Snapshotter
     from orlop.pull.pipeline import PullSettings
     from orlop.registry.settings import RegistrySettings
+    from orlop.snapshots.service import Format
     from orlop.store.blobs import LocalBlobStore
     from orlop.unpack.pool import WorkerPool
 
 CONTENT = "io.containerd.content.v1"
 METADATA = "io.containerd.metadata.v1"
 SNAPSHOTTER = "io.containerd.snapshotter.v1"
-METRICS = "io.orlop.metrics.v1"
+OBSERVER = "io.orlop.observer.v1"
 UNPACK = "io.orlop.unpack.v1"
 REGISTRY = "io.orlop.registry.v1"
 GC = "io.containerd.gc.v1"
 IMAGES = "io.containerd.cri.v1"
+DOOR = "io.containerd.grpc.v1"
+SERVER = "io.containerd.server.v1"
 
 SERVICE = f"{IMAGES}.images"
 """Full name of the plugin whose instance is the ``ImageService``."""
 
+ENTRANCE = f"{SERVER}.grpc"
+"""Full name of the plugin whose instance is the daemon's ``Entrance``."""
+
+PULL_KEYS = (
+    "concurrent_layer_fetch_buffer",
+    "discard_unpacked_layers",
+    "image_pull_progress_timeout",
+    "max_concurrent_downloads",
+    "max_concurrent_unpacks",
+    "max_total_downloads",
+    "min_pull_rate",
+)
+"""Keys of the images section that the next pull heeds."""
+
+SERVICE_KEYS = ("pinned_images", "runtime_platforms")
+"""Ditto, that the image service heeds at once."""
+
 
 def builtin() -> tuple[Registration, ...]:
     """The table."""
+    bolt, metrics, images = keys.METADATA[1], keys.METRICS[1], keys.IMAGES[1]
     return (
         Registration(CONTENT, "content", _content),
-        Registration(METADATA, "sqlite", _metadata),
-        Registration(SNAPSHOTTER, "overlayfs", _overlayfs, requires=(METADATA,)),
-        Registration(SNAPSHOTTER, "native", _native, requires=(METADATA,), optional=True),
-        Registration(METRICS, "prometheus", _metrics, config=_whole),
-        Registration(UNPACK, "workers", _unpack, config=_images),
-        Registration(REGISTRY, "distribution", _registry, config=_images),
-        Registration(GC, "scheduler", _gc, requires=(CONTENT, METADATA, SNAPSHOTTER)),
+        Registration(
+            METADATA, "sqlite", _metadata, config=MetadataConfig, section=bolt, aliases=(bolt,)
+        ),
+        Registration(
+            SNAPSHOTTER, "overlayfs", _overlayfs, requires=(METADATA,), config=OverlayfsConfig
+        ),
+        Registration(
+            SNAPSHOTTER,
+            "native",
+            _native,
+            requires=(METADATA,),
+            config=NativeConfig,
+            optional=True,
+        ),
+        Registration(
+            OBSERVER,
+            "prometheus",
+            _metrics,
+            config=MetricsConfig,
+            section=metrics,
+            aliases=(metrics,),
+            optional=True,
+            daemon=True,
+        ),
+        Registration(UNPACK, "workers", _unpack, config=ImageConfig, section=images),
+        Registration(REGISTRY, "distribution", _registry, config=ImageConfig, section=images),
+        Registration(
+            GC,
+            "scheduler",
+            _gc,
+            requires=(CONTENT, METADATA, SNAPSHOTTER),
+            config=SchedulerConfig,
+        ),
         Registration(
             IMAGES,
             "images",
             _service,
-            requires=(CONTENT, METADATA, SNAPSHOTTER, METRICS, UNPACK, REGISTRY, GC),
-            config=_images,
+            requires=(CONTENT, METADATA, SNAPSHOTTER, UNPACK, REGISTRY, GC),
+            wants=(OBSERVER,),
+            config=ImageConfig,
         ),
+        Registration(DOOR, "cri", _cri, requires=(SERVICE,), daemon=True),
+        Registration(DOOR, "control", _control, requires=(SERVICE,), daemon=True),
+        Registration(DOOR, "healthcheck", _health, wants=(DOOR,), daemon=True),
+        Registration(SERVER, "grpc", _server, requires=(DOOR,), config=GrpcConfig, daemon=True),
     )
-
-
-def _whole(config: object) -> object:
-    return config
-
-
-def _images(config: object) -> object:
-    return cast("Config", config).images
 
 
 @asynccontextmanager
@@ -77,6 +129,7 @@ async def _content(context: Context) -> AsyncIterator[LocalBlobStore]:
     from orlop.store.blobs import LocalBlobStore
 
     with LocalBlobStore(context.root, clock=SystemClock()) as store:
+        context.export("root", store.path)
         yield store
 
 
@@ -87,47 +140,49 @@ async def _metadata(context: Context) -> AsyncIterator[MetadataStore]:
     from orlop.metadata.store import MetadataStore
 
     os.close(open_root(context.root))
-    async with MetadataStore.open(os.path.join(context.root, "meta.db"), SystemClock()) as store:
+    path = os.path.join(context.root, "meta.db")
+    async with MetadataStore.open(path, SystemClock()) as store:
+        context.export("path", path)
         yield store
 
 
 @asynccontextmanager
 async def _overlayfs(context: Context) -> AsyncIterator[Snapshotter]:
-    from orlop.linux.clock import SystemClock
     from orlop.snapshots.overlay import Overlay
-    from orlop.snapshots.service import SnapshotService
 
-    records = cast("MetadataStore", context.one_of(METADATA))
-    service = SnapshotService(Overlay(os.path.dirname(context.root)), records, SystemClock())
-    await service.recover()
-    yield service
+    yield await _snapshotter(context, Overlay(os.path.dirname(context.root)))
 
 
 @asynccontextmanager
 async def _native(context: Context) -> AsyncIterator[Snapshotter]:
-    from orlop.linux.clock import SystemClock
     from orlop.snapshots.native import Native
+
+    yield await _snapshotter(context, Native(os.path.dirname(context.root)))
+
+
+async def _snapshotter(context: Context, layout: Format) -> Snapshotter:
+    from orlop.linux.clock import SystemClock
     from orlop.snapshots.service import SnapshotService
 
     records = cast("MetadataStore", context.one_of(METADATA))
-    service = SnapshotService(Native(os.path.dirname(context.root)), records, SystemClock())
+    service = SnapshotService(layout, records, SystemClock())
     await service.recover()
-    yield service
+    context.export("root", service.root)
+    context.export("layers", "in any order" if layout.independent else "lowest first")
+    return service
 
 
 @asynccontextmanager
 async def _metrics(context: Context) -> AsyncIterator[Observer]:
-    address = cast("Config", context.config).metrics.address
+    address = cast("MetricsConfig", context.config).address
     if not address:
-        from orlop.ports.observe import NOBODY
-
-        yield NOBODY
-        return
+        raise Skipped("no address is configured")
     from orlop.metrics.observer import PrometheusObserver
     from orlop.metrics.server import serve
 
     observer = PrometheusObserver()
-    with serve(address, observer):
+    with serve(address, observer) as served:
+        context.export("address", served)
         yield observer
 
 
@@ -150,6 +205,11 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
 
     settings = _registry_settings(cast("ImageConfig", context.config))
     client = RegistryClient(settings, clock=SystemClock())
+
+    def prepare(config: object) -> Commit:
+        return partial(client.reload, _registry_settings(cast("ImageConfig", config)))
+
+    context.on_reload(prepare, keys=("registry",))
     try:
         yield client
     finally:
@@ -181,6 +241,7 @@ async def _gc(context: Context) -> AsyncIterator[Collector]:
 async def _service(context: Context) -> AsyncIterator[ImageService]:
     from orlop.images.check import ImageCheck
     from orlop.images.mounts import ImageMounts
+    from orlop.images.observers import Observers
     from orlop.images.service import LocalImageService
     from orlop.linux.clock import SystemClock
     from orlop.linux.mounter import SystemMounter
@@ -193,6 +254,11 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     collector = cast("Collector", context.one_of(GC))
     snapshotters = _snapshotters(context)
     settings = _service_settings(config)
+    if settings.snapshotter not in snapshotters:
+        raise InvalidArgument(
+            f'the snapshotter "{settings.snapshotter}" is not loaded',
+            hint=f"loaded are: {', '.join(snapshotters)}",
+        )
     mounts = ImageMounts(snapshotters, SystemMounter())
     pipeline = Pipeline(
         Parts(
@@ -201,7 +267,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             metadata=metadata,
             unpacker=cast("WorkerPool", context.one_of(UNPACK)),
             protector=collector,
-            observer=cast("Observer", context.one_of(METRICS)),
+            observer=Observers(cast("Mapping[str, Observer]", context.all_of(OBSERVER))),
             clock=SystemClock(),
             barrier=Barrier(store.sync) if config.image_pull_with_sync_fs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
@@ -212,7 +278,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         await mounts.forget_lost(namespace)
     # The first listing after a start reads everything; later ones only what has changed.
     await metadata.images(settings.namespace)
-    yield LocalImageService(
+    service = LocalImageService(
         settings,
         puller=pipeline,
         store=store,
@@ -228,6 +294,64 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         ),
         clock=SystemClock(),
     )
+
+    def prepare(new: object) -> Commit:
+        pulls = _pull_settings(cast("ImageConfig", new))
+        calls = _service_settings(cast("ImageConfig", new))
+
+        def commit() -> None:
+            pipeline.reload(pulls)
+            service.reload(calls)
+
+        return commit
+
+    context.on_reload(prepare, keys=(*PULL_KEYS, *SERVICE_KEYS))
+    context.export("platform", str(settings.platform))
+    context.export("snapshotter", settings.snapshotter)
+    yield service
+
+
+@asynccontextmanager
+async def _cri(context: Context) -> AsyncIterator[CRIDoor]:
+    from orlop import __version__
+    from orlop.cri import CRIDoor
+
+    door = CRIDoor(cast("ImageService", context.started[SERVICE]), version=__version__)
+    context.export("services", ", ".join(door.services))
+    yield door
+
+
+@asynccontextmanager
+async def _control(context: Context) -> AsyncIterator[ControlDoor]:
+    from orlop import __version__
+    from orlop.control import ControlDoor
+
+    service = cast("ImageService", context.started[SERVICE])
+    door = ControlDoor(service, context.host, version=__version__)
+    context.export("services", ", ".join(door.services))
+    yield door
+
+
+@asynccontextmanager
+async def _health(context: Context) -> AsyncIterator[HealthDoor]:
+    from orlop.control import HealthDoor
+
+    door = HealthDoor(service for other in _doors(context) for service in other.services)
+    context.export("services", ", ".join(door.services))
+    yield door
+
+
+@asynccontextmanager
+async def _server(context: Context) -> AsyncIterator[Entrance]:
+    from orlop.ports.doors import Entrance
+
+    address = cast("GrpcConfig", context.config).address
+    context.export("address", address)
+    yield Entrance(address, _doors(context))
+
+
+def _doors(context: Context) -> tuple[Door, ...]:
+    return tuple(cast("Mapping[str, Door]", context.all_of(DOOR)).values())
 
 
 def _snapshotters(context: Context) -> Mapping[str, Snapshotter]:

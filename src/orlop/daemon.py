@@ -1,12 +1,12 @@
 """The daemon's process: one socket, signals, systemd, draining, logs.
 
 ``run`` is the whole life of the process; ``serve`` is the part inside the event
-loop. Both are handed a way to open the image service and know nothing of how it
-is made. Order: harden, catch signals, open the service (which locks the root
-and recovers it), serve, and open the socket last: who can connect is answered.
-The end goes backwards.
+loop. Both are handed a way to open what is served and know nothing of how it is
+made. Order: harden, catch signals, open the plugins (which locks the root and
+recovers it), put the doors in place, and open the socket last: who can connect is
+answered. The end goes backwards.
 
-Never reads configuration or arguments, and never decides anything about images.
+Never decides anything about images, plugins or the configuration.
 """
 
 from __future__ import annotations
@@ -22,25 +22,30 @@ import socket
 import stat
 import sys
 import tempfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import grpc.aio
 import structlog
+from msgspec import structs
 
-from orlop import __version__, control, cri
-from orlop.app import opened, with_directories
+from orlop import app
 from orlop.config.load import load
 from orlop.control.address import socket_path
-from orlop.errors import FailedPrecondition, InvalidArgument, PermissionDenied, StoreIO
+from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
 from orlop.linux import procs
 from orlop.linux.memory import limit_arenas, trim
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterator
 
-    from orlop.ports.service import ImageService
+    from orlop.config.load import Loaded
+    from orlop.config.schema import Config
+    from orlop.plugins.host import Reloaded
+    from orlop.ports.doors import Entrance
 
 TIDY_SECONDS: Final = 0.5
 """From the end of the last call until free memory is given back."""
@@ -52,93 +57,130 @@ FAREWELL_SECONDS: Final = 0.2
 """How long calls have, when the disk has failed, to tell their clients so."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonSettings:
-    """How to serve.
+class Served(Protocol):
+    """What a daemon serves; ``orlop.app.App`` is one."""
 
-    Attributes:
-        address: ``unix:///PATH`` of the socket.
-        version: of orlop, as clients are told it; not empty.
-        drain_seconds: how long calls may go on after the first signal to stop.
-        log_level: least level that is logged: ``debug``, ``info``, ``warning``, ``error``.
-    """
+    @property
+    def entrance(self) -> Entrance:
+        """Where the doors are. Raises InvalidArgument: there are none."""
 
-    address: str = "unix:///run/orlop/orlop.sock"
-    version: str = "0"
-    drain_seconds: float = 30.0
-    log_level: str = "info"
+    @property
+    def drain_seconds(self) -> float:
+        """How long calls may go on after the first signal to stop."""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again. Raises OrlopError: it is refused, nothing changed."""
 
 
-def run(
-    open_service: Callable[[], AbstractAsyncContextManager[ImageService]],
-    settings: DaemonSettings,
-) -> int:
+Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Served]]
+"""Opens what is served, in the event loop."""
+
+
+def run(open_served: Open, *, log_level: str = "info") -> int:
     """Be the daemon until SIGTERM or SIGINT; a second signal cuts draining short.
 
+    SIGHUP reads the configuration again.
+
     Args:
-        open_service: opens the service, in the event loop; closed before this returns.
-        settings: how to serve.
+        open_served: what it opens is closed before this returns.
+        log_level: least level that is logged: ``debug``, ``info``, ``warning``, ``error``.
 
     Returns:
         The exit code: 0.
 
     Raises:
-        OrlopError: the service or the socket cannot be opened, or the disk failed
-            while serving.
+        OrlopError: what is to be served or the socket cannot be opened, or the disk
+            failed while serving.
     """
     harden()
-    configure_logs(settings.log_level)
-    asyncio.run(_until_signal(open_service, settings))
+    configure_logs(log_level)
+    asyncio.run(_until_signal(open_served))
     return 0
 
 
 async def serve(
-    open_service: Callable[[], AbstractAsyncContextManager[ImageService]],
-    settings: DaemonSettings,
+    open_served: Open,
     *,
     stop: asyncio.Event,
     hurry: asyncio.Event | None = None,
-    on_ready: Callable[[], None] = lambda: None,
+    again: asyncio.Event | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Open the service and the socket, and serve until told to stop.
+    """Open what is served, then the socket, and serve until told to stop.
 
     Args:
-        open_service: opens the service; it is closed after the last call ended.
-        settings: how to serve.
+        open_served: what it opens is closed after the last call ended.
         stop: when set, no new calls are taken, and running ones may finish.
         hurry: when set too, running calls are cancelled.
-        on_ready: called once, when clients can connect.
+        again: when set, the configuration is read again, and the event cleared.
+        on_ready: called once with the address, when clients can connect.
 
     Raises:
-        OrlopError: the service or the socket cannot be opened.
+        OrlopError: what is to be served or the socket cannot be opened.
         StoreIO: the disk failed while serving; nothing may be written any more.
     """
     log = structlog.get_logger()
     hurry = hurry or asyncio.Event()
     calls = _Calls(stop, hurry)
-    path = socket_path(settings.address)
-    async with open_service() as service:
+    async with open_served() as served:
+        entrance = served.entrance
+        path = socket_path(entrance.address)
         server = grpc.aio.server(options=_server_options())
-        cri.register(server, service, version=settings.version, watch=calls.watch)
-        control.register(server, service, version=settings.version, watch=calls.watch)
-        health = control.register_health(server, (*cri.SERVICES, *control.SERVICES))
+        for door in entrance.doors:
+            door.register(server, calls.watch)
         if stop.is_set():
             return
         try:
             async with _listening(server, path):
-                on_ready()
-                await stop.wait()
-                log.info("stopping", drain_seconds=settings.drain_seconds)
-                health.stop()
+                on_ready(entrance.address)
+                async with _reloading(served, again or asyncio.Event()):
+                    await stop.wait()
+                log.info("stopping", drain_seconds=served.drain_seconds)
+                for door in entrance.doors:
+                    door.stop()
         except BaseException:
             hurry.set()
             raise
         finally:
-            await _drain(server, settings.drain_seconds, hurry)
+            await _drain(server, served.drain_seconds, hurry)
             await calls.idle()
     if calls.failure is not None:
         raise calls.failure
     log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _reloading(served: Served, again: asyncio.Event) -> AsyncIterator[None]:
+    """Read the configuration again whenever ``again`` is set, while the block runs."""
+
+    async def follow() -> None:
+        while True:
+            await again.wait()
+            again.clear()
+            await _reload(served)
+
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _reload(served: Served) -> None:
+    """Reload, and tell the service manager when it begins and ends; sd_notify(3)."""
+    log = structlog.get_logger()
+    notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        await served.reload()
+    except OrlopError as error:
+        log.warning(
+            "configuration refused, the old one holds", error=error.message, hint=error.hint
+        )
+    except Exception:
+        log.exception("configuration not read again, by a defect")
+    finally:
+        notify_systemd("READY=1")
 
 
 def harden() -> None:
@@ -236,13 +278,10 @@ class _Calls:
         await self._idle.wait()
 
 
-async def _until_signal(
-    open_service: Callable[[], AbstractAsyncContextManager[ImageService]],
-    settings: DaemonSettings,
-) -> None:
-    """Serve until the first signal; one that comes earlier lets the service open, and close."""
+async def _until_signal(open_served: Open) -> None:
+    """Serve until the first signal; one that comes earlier lets the plugins open, and close."""
     loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, hurry, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
         if stop.is_set():
@@ -250,15 +289,15 @@ async def _until_signal(
         stop.set()
         notify_systemd("STOPPING=1")
 
-    def on_ready() -> None:
-        sys.stderr.write(f"orlop: ready on {settings.address}\n")
+    def on_ready(address: str) -> None:
+        sys.stderr.write(f"orlop: ready on {address}\n")
         sys.stderr.flush()
         notify_systemd("READY=1")
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in numbers:
-        loop.add_signal_handler(number, on_signal)
-    await serve(open_service, settings, stop=stop, hurry=hurry, on_ready=on_ready)
+        loop.add_signal_handler(number, again.set if number == signal.SIGHUP else on_signal)
+    await serve(open_served, stop=stop, hurry=hurry, again=again, on_ready=on_ready)
     # The loop's end takes its handlers away; one more signal must not spoil the exit code.
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
@@ -367,26 +406,34 @@ def main(
     """
     limit_arenas(2)
     procs.allow_descriptors()
-    loaded = load(config)
-    settings = loaded.config
-    settings = with_directories(settings, root=root or settings.root, state=state or settings.state)
+    stock = app.inventory()
+
+    def read() -> Loaded:
+        loaded = load(config, sections=stock.sections)
+        return replace(loaded, config=_with_options(loaded.config, root, state, address))
+
+    loaded = read()
 
     @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[ImageService]:
+    async def open_served() -> AsyncIterator[Served]:
         log = structlog.get_logger()
         for warning in loaded.warnings:
             log.warning("configuration", message=warning)
-        async with opened(settings) as app:
-            for plugin in app.plugins:
+        async with app.opened(loaded.config, stock, daemon=True, read=read) as opened:
+            for warning in opened.warnings:
+                log.warning("configuration", message=warning)
+            for plugin in opened.states:
                 if plugin.state == "failed":
                     log.warning("plugin failed", plugin=plugin.name, reason=plugin.reason)
-            yield app.service
+            yield opened
 
-    return run(
-        open_service,
-        DaemonSettings(
-            address=address or f"unix://{settings.grpc.socket_path}",
-            version=__version__,
-            drain_seconds=settings.images.drain_timeout.seconds,
-        ),
-    )
+    return run(open_served)
+
+
+def _with_options(
+    config: Config, root: str | None, state: str | None, address: str | None
+) -> Config:
+    """The configuration with what the command line says instead."""
+    if address is not None:
+        config = structs.replace(config, grpc=structs.replace(config.grpc, address=address))
+    return app.with_directories(config, root=root or config.root, state=state or config.state)

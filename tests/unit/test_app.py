@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
 
-from orlop.app import embedded, opened, with_directories
+from orlop.app import embedded, embedded_app, inventory, opened, with_directories
 from orlop.builtin import (
-    METRICS,
+    DOOR,
+    ENTRANCE,
     SERVICE,
     SNAPSHOTTER,
+    UNPACK,
     _pull_settings,
     _registry_settings,
     _service_settings,
@@ -21,9 +24,22 @@ from orlop.builtin import (
 )
 from orlop.config.durations import Duration
 from orlop.config.load import Loaded
-from orlop.config.schema import Config, ImageConfig, RegistryConfig, RuntimePlatform
-from orlop.errors import InvalidArgument, OrlopError, StoreCorrupt, StoreLocked
+from orlop.config.schema import (
+    Config,
+    ImageConfig,
+    MetricsConfig,
+    RegistryConfig,
+    RuntimePlatform,
+)
+from orlop.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    OrlopError,
+    StoreCorrupt,
+    StoreLocked,
+)
 from orlop.plugins.graph import plan
+from orlop.plugins.host import Reloaded
 from orlop.ports.service import PullOptions
 
 if TYPE_CHECKING:
@@ -37,11 +53,17 @@ def config(root: Path, **images: object) -> Config:
 
 
 def test_the_table_can_be_started() -> None:
-    order = plan(builtin(), disabled=frozenset(), required=frozenset())
+    order = plan(builtin())
     names = [one.name for one in builtin()]
     assert len(set(names)) == len(names)
-    assert names[-1] == SERVICE
+    assert names[-1] == ENTRANCE
     assert [one.name for one in order.order] == names
+
+
+def test_a_program_without_a_daemon_has_no_doors() -> None:
+    order = plan(builtin(), daemon=False)
+    assert order.order[-1].name == SERVICE
+    assert {one.type for one in order.order}.isdisjoint({DOOR, ENTRANCE.rpartition(".")[0]})
 
 
 def test_directories_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,8 +119,10 @@ async def test_everything_starts_and_ends(tmp_path: Path) -> None:
     threads, descriptors = set(threading.enumerate()), open_files()
     for _ in range(2):
         async with opened(config(tmp_path / "root")) as app:
-            assert {one.state for one in app.plugins} == {"loaded"}
-            assert {one.name for one in app.plugins} >= {one.name for one in builtin()}
+            states = {one.name: one.state for one in app.states}
+            assert states.keys() >= {one.name for one in builtin()}
+            assert {states[one.name] for one in builtin() if not one.daemon} == {"loaded"}
+            assert {states[one.name] for one in builtin() if one.daemon} == {"skipped"}
             assert await app.service.images() == []
             assert [one.usage.bytes for one in await app.service.filesystems()] == [0]
     left = {one.name for one in set(threading.enumerate()) - threads}
@@ -148,7 +172,7 @@ async def test_a_root_that_others_may_enter(tmp_path: Path) -> None:
 async def test_a_snapshotter_that_is_not_loaded(tmp_path: Path) -> None:
     made = structs.replace(config(tmp_path / "root"), disabled_plugins=(f"{SNAPSHOTTER}.native",))
     async with opened(made) as app:
-        states = {one.name: one.state for one in app.plugins}
+        states = {one.name: one.state for one in app.states}
         assert states[f"{SNAPSHOTTER}.native"] == "skipped"
         with pytest.raises(InvalidArgument, match="unknown snapshotter 'native'"):
             await app.service.pull("busybox", PullOptions(snapshotter="native"))
@@ -157,11 +181,122 @@ async def test_a_snapshotter_that_is_not_loaded(tmp_path: Path) -> None:
 @pytest.mark.root
 async def test_a_part_that_cannot_start_stops_the_others(tmp_path: Path) -> None:
     descriptors = open_files()
-    made = structs.replace(config(tmp_path / "root"), disabled_plugins=(f"{METRICS}.prometheus",))
-    with pytest.raises(OrlopError) as error:
+    made = structs.replace(config(tmp_path / "root"), disabled_plugins=(f"{UNPACK}.workers",))
+    with pytest.raises(InvalidArgument, match=rf"requires {UNPACK}, which is disabled"):
         async with opened(made):
             pass
-    assert "prometheus" in error.value.message or METRICS in error.value.message
     assert open_files() == descriptors
     async with opened(config(tmp_path / "root")):
         pass
+
+
+@pytest.mark.root
+async def test_a_default_snapshotter_that_is_not_loaded(tmp_path: Path) -> None:
+    made = config(tmp_path / "root", snapshotter="native")
+    made = structs.replace(made, disabled_plugins=(f"{SNAPSHOTTER}.native",))
+    with pytest.raises(InvalidArgument, match='the snapshotter "native" is not loaded') as caught:
+        async with opened(made):
+            pass
+    assert SERVICE in caught.value.message
+    assert caught.value.hint == "loaded are: overlayfs"
+
+
+@pytest.mark.root
+async def test_a_part_that_fails_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    (root / "io.containerd.metadata.v1.sqlite").write_text("no directory")
+    with pytest.raises(OrlopError, match=r"^plugin io\.containerd\.metadata\.v1\.sqlite cannot "):
+        async with opened(config(root)):
+            pass
+
+
+@pytest.mark.root
+async def test_a_daemon_without_one_of_its_doors(tmp_path: Path) -> None:
+    made = structs.replace(config(tmp_path / "root"), disabled_plugins=(f"{DOOR}.control",))
+    async with opened(made, daemon=True) as app:
+        services = [service for door in app.entrance.doors for service in door.services]
+    assert services == [
+        "runtime.v1.ImageService",
+        "runtime.v1.RuntimeService",
+        "grpc.health.v1.Health",
+    ]
+
+
+@pytest.mark.root
+async def test_a_daemon_that_nobody_could_enter(tmp_path: Path) -> None:
+    doors = tuple(one.name for one in builtin() if one.type == DOOR)
+    made = structs.replace(config(tmp_path / "root"), disabled_plugins=doors)
+    with pytest.raises(InvalidArgument, match=rf"{ENTRANCE} requires {DOOR}, which is disabled"):
+        async with opened(made, daemon=True):
+            pass
+    made = structs.replace(made, disabled_plugins=(ENTRANCE,))
+    async with opened(made, daemon=True) as app:
+        with pytest.raises(InvalidArgument, match="a daemon without it serves nobody"):
+            app.entrance  # noqa: B018 -- a property that raises
+
+
+@pytest.mark.root
+async def test_metrics_that_cannot_be_served_stop_a_daemon_only_if_required(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        made = structs.replace(config(tmp_path / "root"), metrics=MetricsConfig(address=address))
+        async with opened(made, daemon=True) as app:
+            (state,) = (one for one in app.states if one.id == "prometheus")
+            assert state.state == "failed"
+            assert address in state.reason
+        made = structs.replace(made, required_plugins=("io.containerd.server.v1.metrics",))
+        with pytest.raises(FailedPrecondition, match=r"observer\.v1\.prometheus cannot start"):
+            async with opened(made, daemon=True):
+                pass
+        # A command with --root must not want the daemon's port.
+        async with opened(made) as app:
+            assert await app.service.images() == []
+
+
+@pytest.mark.root
+async def test_required_plugins_of_the_runtime_are_warned_about(tmp_path: Path) -> None:
+    required = ("io.containerd.cri.v1.runtime", "io.containerd.metadata.v1.bolt")
+    made = structs.replace(config(tmp_path / "root"), required_plugins=required)
+    async with opened(made) as app:
+        assert len(app.warnings) == 1
+        assert required[0] in app.warnings[0]
+
+
+@pytest.mark.root
+async def test_a_new_configuration(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    document = [config(root, max_concurrent_downloads=1, drain_timeout=Duration.parse("9s"))]
+    async with opened(document[0], inventory(), read=lambda: Loaded(document[0])) as app:
+        assert await app.reload() == Reloaded()
+        assert app.drain_seconds == 9
+        document[0] = config(
+            root,
+            max_concurrent_downloads=2,
+            drain_timeout=Duration.parse("4s"),
+            image_pull_with_sync_fs=False,
+            registry=RegistryConfig(insecure_registries=("a.example",)),
+        )
+        for applied in (("max_concurrent_downloads", "drain_timeout"), ()):
+            reloaded = await app.reload()
+            images = 'plugins."io.containerd.cri.v1.images"'
+            assert set(reloaded.applied) == {
+                *(f"{images}.{key}" for key in applied),
+                *([f"{images}.registry.insecure_registries"] if applied else []),
+            }
+            assert reloaded.restart == (f"{images}.image_pull_with_sync_fs",)
+        assert app.drain_seconds == 4
+        document[0] = structs.replace(document[0], state="/elsewhere")
+        assert (await app.reload()).restart[-1] == "state"
+
+
+@pytest.mark.root
+async def test_a_program_with_a_store_has_nothing_to_read_again(tmp_path: Path) -> None:
+    async with embedded_app(root=str(tmp_path / "root"), loaded=Loaded(Config())) as app:
+        with pytest.raises(FailedPrecondition, match="no configuration to read again"):
+            await app.reload()
+        assert await app.plugins() == app.states

@@ -20,7 +20,6 @@ import pytest
 
 from orlop import daemon
 from orlop.control.client import ControlClient
-from orlop.daemon import DaemonSettings
 from orlop.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -30,6 +29,7 @@ from orlop.errors import (
     Unavailable,
 )
 from orlop.testing.memory_service import MemoryService
+from tests.rigs.doors import Rig, opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,22 +42,20 @@ PROGRAM = textwrap.dedent(
     from orlop import daemon
     from orlop.errors import StoreIO
     from orlop.testing.memory_service import MemoryService
+    from tests.rigs.doors import Rig
 
     @contextlib.asynccontextmanager
-    async def open_service():
+    async def open_served():
         service = MemoryService()
         service.hold["docker.io/library/busybox:latest"] = asyncio.Event()
         service.failures["registry.example/team/app:v1"] = StoreIO("fsync: I/O error")
         sys.stderr.write("opened\\n")
-        yield service
+        yield Rig(service, sys.argv[1], float(sys.argv[2]))
         sys.stderr.write(f"closed after {service.cancelled}\\n")
         sys.stderr.write(f"core {resource.getrlimit(resource.RLIMIT_CORE)}\\n")
         sys.stderr.write(f"dumpable {ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)}\\n")
 
-    settings = daemon.DaemonSettings(
-        address=sys.argv[1], version="1.2.3", drain_seconds=float(sys.argv[2])
-    )
-    sys.exit(daemon.run(open_service, settings))
+    sys.exit(daemon.run(open_served))
     """
 )
 
@@ -75,14 +73,9 @@ async def served(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A daemon that serves ``service`` at ``path``; it is stopped if it has not stopped."""
     stop, ready = asyncio.Event(), asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[MemoryService]:
-        yield service
-
-    settings = DaemonSettings(f"unix://{path}", "1.2.3", drain_seconds)
+    rig = Rig(service, f"unix://{path}", drain_seconds)
     serving = asyncio.create_task(
-        daemon.serve(open_service, settings, stop=stop, on_ready=ready.set)
+        daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set())
     )
     await asyncio.wait(
         [serving, waiting := asyncio.create_task(ready.wait())],
@@ -167,14 +160,13 @@ class TestSocket:
 
     async def test_a_service_that_does_not_open_leaves_no_socket(self, directory: Path) -> None:
         @contextlib.asynccontextmanager
-        async def locked() -> AsyncIterator[MemoryService]:
+        async def locked() -> AsyncIterator[Rig]:
             if not os.listdir(directory):
                 raise StoreLocked("the root belongs to process 1")
-            yield MemoryService()
+            yield Rig(MemoryService(), f"unix://{directory}/orlop.sock")
 
-        settings = DaemonSettings(f"unix://{directory}/orlop.sock")
         with pytest.raises(StoreLocked):
-            await daemon.serve(locked, settings, stop=asyncio.Event())
+            await daemon.serve(locked, stop=asyncio.Event())
         assert os.listdir(directory) == []
 
 
@@ -229,13 +221,9 @@ class TestDraining:
         gate = service.hold[BUSYBOX] = asyncio.Event()
         stop, ready = asyncio.Event(), asyncio.Event()
 
-        @contextlib.asynccontextmanager
-        async def open_service() -> AsyncIterator[MemoryService]:
-            yield service
-
         async with ControlClient(f"unix://{path}") as client, asyncio.TaskGroup() as group:
-            settings = DaemonSettings(f"unix://{path}")
-            group.create_task(daemon.serve(open_service, settings, stop=stop, on_ready=ready.set))
+            rig = Rig(service, f"unix://{path}")
+            group.create_task(daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set()))
             await ready.wait()
             group.create_task(client.pull("busybox"))
             await until(lambda: bool(service.pulls()))
@@ -288,6 +276,7 @@ class Process:
             [sys.executable, "-c", PROGRAM, self.address, str(drain_seconds)],
             stderr=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).parents[2],  # where tests.rigs is found
             env={**os.environ, **environment},
         )
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ControlStub:
-    """The whole of orlop.ports.service.ImageService, over a socket.
+    """The whole of orlop.ports.service.ImageService, and of orlop.plugins.host.Host, over a socket.
     """
 
     def __init__(self, channel):
@@ -100,10 +100,20 @@ class ControlStub:
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.VersionRequest.SerializeToString,
                 response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.VersionResponse.FromString,
                 _registered_method=True)
+        self.ListPlugins = channel.unary_unary(
+                '/orlop.v1.Control/ListPlugins',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsResponse.FromString,
+                _registered_method=True)
+        self.Reload = channel.unary_unary(
+                '/orlop.v1.Control/Reload',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ReloadResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
-    """The whole of orlop.ports.service.ImageService, over a socket.
+    """The whole of orlop.ports.service.ImageService, and of orlop.plugins.host.Host, over a socket.
     """
 
     def Pull(self, request, context):
@@ -197,6 +207,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPlugins(self, request, context):
+        """What the daemon is made of, in the order in which it started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reload(self, request, context):
+        """Reads the configuration again, as SIGHUP does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -265,6 +289,16 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.VersionRequest.FromString,
                     response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.VersionResponse.SerializeToString,
             ),
+            'ListPlugins': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlugins,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsResponse.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ReloadRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ReloadResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'orlop.v1.Control', rpc_method_handlers)
@@ -274,7 +308,7 @@ def add_ControlServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Control:
-    """The whole of orlop.ports.service.ImageService, over a socket.
+    """The whole of orlop.ports.service.ImageService, and of orlop.plugins.host.Host, over a socket.
     """
 
     @staticmethod
@@ -618,6 +652,60 @@ class Control:
             '/orlop.v1.Control/Version',
             orlop_dot___proto_dot_orlop__v1__pb2.VersionRequest.SerializeToString,
             orlop_dot___proto_dot_orlop__v1__pb2.VersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlugins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/ListPlugins',
+            orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.ListPluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/Reload',
+            orlop_dot___proto_dot_orlop__v1__pb2.ReloadRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.ReloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     import signal
     from contextlib import AbstractAsyncContextManager
 
+    from orlop.control.client import ControlClient
+    from orlop.plugins.host import Host
     from orlop.ports.service import ImageService
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 DEFAULT_ADDRESS: Final = "unix:///run/orlop/orlop.sock"
 
@@ -70,11 +73,7 @@ def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
 
         allow_descriptors()
         return embedded(root=where.root)
-    # gRPC would tell people, too, when a daemon hangs up; our own message is enough.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from orlop.control.client import ControlClient
-
-    return ControlClient(where.address)
+    return _client(where)
 
 
 def run(context: typer.Context, where: Endpoint, work: Work[T]) -> T:
@@ -89,10 +88,43 @@ def run(context: typer.Context, where: Endpoint, work: Work[T]) -> T:
         typer.Exit: a signal ended it.
         OrlopError: from the service.
     """
+    connector: Connector = context.find_root().obj
+    return _run(lambda: connector(where), work)
+
+
+def administer(where: Endpoint, work: Callable[[Host], Awaitable[T]]) -> T:
+    """Run a command's ``work`` with what runs the plugins at ``where``.
+
+    Raises:
+        typer.Exit: a signal ended it.
+        OrlopError: from the daemon, or the plugins do not start.
+    """
+    return _run(lambda: _host(where), work)
+
+
+def _host(where: Endpoint) -> AbstractAsyncContextManager[Host]:
+    if where.root:
+        from orlop.app import embedded_app
+
+        return embedded_app(root=where.root)
+    return _client(where)
+
+
+def _client(where: Endpoint) -> ControlClient:
+    # gRPC would tell people, too, when a daemon hangs up; our own message is enough.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from orlop.control.client import ControlClient
+
+    return ControlClient(where.address)
+
+
+def _run(
+    connect: Callable[[], AbstractAsyncContextManager[S]], work: Callable[[S], Awaitable[T]]
+) -> T:
+    """Run ``work`` with what ``connect`` gives; see the module."""
     import asyncio
     import signal
 
-    connector: Connector = context.find_root().obj
     received: list[signal.Signals] = []
 
     async def session() -> T:
@@ -106,8 +138,8 @@ def run(context: typer.Context, where: Endpoint, work: Work[T]) -> T:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
-        async with connector(where) as service:
-            return await work(service)
+        async with connect() as connected:
+            return await work(connected)
 
     try:
         return asyncio.run(session())

@@ -19,6 +19,7 @@ from orlop.cli import (
     images,
     inspect,
     mount,
+    plugins,
     pull,
     remove,
     render,
@@ -41,6 +42,7 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "fs": filesystems.filesystems,
     "check": check.check,
     "gc": gc.gc,
+    "plugins": plugins.plugins,
     "version": version.version,
 }
 

@@ -2,63 +2,74 @@
 
 ``server`` serves an ``orlop.ports.service.ImageService``; ``client`` is one, over
 the socket. Decides nothing about images. This module imports nothing at run
-time before ``register`` is called, so that the client starts quickly.
+time before a door is registered, so that the client starts quickly.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable
 
     import grpc.aio
 
     from orlop.control.health import Health
+    from orlop.plugins.host import Host
+    from orlop.ports.doors import Watch
     from orlop.ports.service import ImageService
 
-SERVICES: Final = ("orlop.v1.Control",)
-"""Full names of what ``register`` adds."""
 
-
-def register(
-    server: grpc.aio.Server,
-    service: ImageService,
-    *,
-    version: str,
-    watch: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> None:
-    """Add orlop.v1 to a server that has not started.
+class ControlDoor:
+    """An ``orlop.ports.doors.Door`` for orlop's own command line.
 
     Args:
-        server: the caller's; it starts and stops it.
         service: outlives the server.
+        host: ditto; None when there are no plugins to show.
         version: of orlop, as clients are told it.
-        watch: entered, perhaps twice, while a call is at work on the service; its
-            errors, and cancellation, pass through.
     """
-    from orlop._proto import orlop_v1_pb2_grpc as rpc
-    from orlop.control.server import ControlServicer
 
-    servicer = ControlServicer(service, version=version, watch=watch)
-    rpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    services = ("orlop.v1.Control",)
+
+    def __init__(self, service: ImageService, host: Host | None, *, version: str) -> None:
+        self._service = service
+        self._host = host
+        self._version = version
+
+    def register(self, server: grpc.aio.Server, watch: Watch) -> None:
+        """See the port."""
+        from orlop._proto import orlop_v1_pb2_grpc as rpc
+        from orlop.control.server import ControlServicer
+
+        servicer = ControlServicer(self._service, self._host, version=self._version, watch=watch)
+        rpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """See the port; nobody waits for news here."""
 
 
-def register_health(server: grpc.aio.Server, services: Iterable[str]) -> Health:
-    """Add grpc.health.v1 to a server that has not started.
+class HealthDoor:
+    """An ``orlop.ports.doors.Door`` that says whether the daemon serves: grpc.health.v1.
 
     Args:
-        server: the caller's.
-        services: full names of all others that it serves.
-
-    Returns:
-        The servicer; everything is serving until its ``stop`` is called.
+        services: full names of all other services.
     """
-    from orlop._proto import health_v1_pb2_grpc as rpc
-    from orlop.control.health import Health
 
-    health = Health(services)
-    rpc.add_HealthServicer_to_server(health, server)  # type: ignore[no-untyped-call]
-    return health
+    services = ("grpc.health.v1.Health",)
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._others = tuple(services)
+        self._health: Health | None = None
+
+    def register(self, server: grpc.aio.Server, watch: Watch) -> None:  # noqa: ARG002 - no call works on anything
+        """See the port."""
+        from orlop._proto import health_v1_pb2_grpc as rpc
+        from orlop.control.health import Health
+
+        self._health = Health(self._others)
+        rpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """See the port: everything is not serving from now on."""
+        if self._health is not None:
+            self._health.stop()

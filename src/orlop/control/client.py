@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from orlop.plugins.host import PluginState, Reloaded
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
     from orlop.ports.service import CheckReport, FsUsage, GCReport
@@ -43,7 +44,9 @@ _HOW_TO_START: Final = "start one with `orlop daemon`, or use --root to work wit
 
 
 class ControlClient:
-    """A daemon's image service; implements ``orlop.ports.service.ImageService``.
+    """A daemon's image service and its plugins.
+
+    Implements ``orlop.ports.service.ImageService`` and ``orlop.plugins.host.Host``.
 
     Use it as an async context manager, or ``close`` it. Making one connects
     nothing; the first call does. Calls have no deadline of their own:
@@ -196,6 +199,18 @@ class ControlClient:
         with self._translated():
             answer = await self._stub().Pulls(pb.PullsRequest())
         return tuple(map(convert.progress_from, answer.pulls))
+
+    async def plugins(self) -> Sequence[PluginState]:
+        """See ``Host.plugins``."""
+        with self._translated():
+            answer = await self._stub().ListPlugins(pb.ListPluginsRequest())
+        return tuple(map(convert.plugin_from, answer.plugins))
+
+    async def reload(self) -> Reloaded:
+        """See ``Host.reload``."""
+        with self._translated():
+            answer = await self._stub().Reload(pb.ReloadRequest())
+        return convert.reloaded_from(answer)
 
     def _image(self, message: pb.Image) -> Image:
         if message.pinned:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop.model.digest import Digest
+from orlop.plugins.host import PluginState, Reloaded
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
 from orlop.ports.observe import LayerProgress, PullProgress
 from orlop.ports.registry import Credentials
 from orlop.ports.service import CheckReport, FsUsage, GCReport, PullOptions
 
 if TYPE_CHECKING:
+    from orlop.plugins.host import State
     from orlop.ports.observe import LayerPhase, PullPhase
 
 
@@ -240,3 +242,39 @@ def _credentials_to(given: Credentials) -> pb.Credentials:
         registry_token=given.registry_token,
         server_address=given.server_address,
     )
+
+
+def plugin_to(state: PluginState) -> pb.Plugin:
+    """What became of a plugin."""
+    return pb.Plugin(
+        type=state.type,
+        id=state.id,
+        state=state.state,
+        reason=state.reason,
+        requires=state.requires,
+        exports=state.exports,
+    )
+
+
+def plugin_from(message: pb.Plugin) -> PluginState:
+    """The reverse of ``plugin_to``."""
+    return PluginState(
+        message.type,
+        message.id,
+        cast("State", message.state),
+        message.reason,
+        tuple(message.requires),
+        dict(message.exports),
+    )
+
+
+def reloaded_to(reloaded: Reloaded) -> pb.ReloadResponse:
+    """What became of a configuration that was read again."""
+    return pb.ReloadResponse(
+        applied=reloaded.applied, restart=reloaded.restart, warnings=reloaded.warnings
+    )
+
+
+def reloaded_from(message: pb.ReloadResponse) -> Reloaded:
+    """The reverse of ``reloaded_to``."""
+    return Reloaded(tuple(message.applied), tuple(message.restart), tuple(message.warnings))

@@ -15,13 +15,14 @@ import structlog
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
 from orlop.control import convert, failure
-from orlop.errors import Internal, OrlopError
+from orlop.errors import Internal, OrlopError, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
+    from orlop.plugins.host import Host
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
     from orlop.ports.service import ImageService
@@ -39,11 +40,13 @@ class ControlServicer(rpc.ControlServicer):
     def __init__(
         self,
         service: ImageService,
+        host: Host | None = None,
         *,
         version: str,
         watch: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._service = service
+        self._host = host
         self._version = version
         self._watch = watch
 
@@ -142,6 +145,25 @@ class ControlServicer(rpc.ControlServicer):
     async def Version(self, request: pb.VersionRequest, context: Context) -> pb.VersionResponse:
         """Version of the daemon."""
         return pb.VersionResponse(version=self._version)
+
+    async def ListPlugins(
+        self, request: pb.ListPluginsRequest, context: Context
+    ) -> pb.ListPluginsResponse:
+        """What became of each plugin."""
+        async with self._answering(context, "ListPlugins"):
+            states = await self._plugins().plugins()
+        return pb.ListPluginsResponse(plugins=map(convert.plugin_to, states))
+
+    async def Reload(self, request: pb.ReloadRequest, context: Context) -> pb.ReloadResponse:
+        """Read the configuration again."""
+        async with self._answering(context, "Reload"):
+            reloaded = await self._plugins().reload()
+        return convert.reloaded_to(reloaded)
+
+    def _plugins(self) -> Host:
+        if self._host is None:
+            raise Unimplemented("this service is not made of plugins")
+        return self._host
 
     async def _pull(self, request: pb.PullRequest, latest: Latest) -> pb.PullResponse:
         """Pull, and make the outcome the last message of the stream."""

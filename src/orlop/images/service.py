@@ -73,7 +73,16 @@ class LocalImageService:
         self._checker = checker
         self._clock = clock
         self._limits = limits
-        self._pinned = frozenset(_normalised(name) for name in settings.pinned if name)
+        self._pinned = _pinned(settings)
+
+    def reload(self, settings: ServiceSettings) -> None:
+        """Use other settings from the next call on.
+
+        Raises:
+            InvalidArgument: a pinned name is no reference; nothing has changed.
+        """
+        self._pinned = _pinned(settings)
+        self._settings = settings
 
     # Pulling.
 
@@ -239,6 +248,10 @@ class LocalImageService:
         if image is None:
             raise NotFound(f"image {text!r} is not here", hint=f"pull it first: orlop pull {text}")
         return image
+
+
+def _pinned(settings: ServiceSettings) -> frozenset[str]:
+    return frozenset(_normalised(name) for name in settings.pinned if name)
 
 
 def _normalised(name: str) -> str:

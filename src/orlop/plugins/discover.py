@@ -3,16 +3,18 @@
 A distribution names them in the group ``orlop.plugins``; an entry point leads
 to a ``Registration`` or to several of them. This is the only module that looks
 for code outside of orlop. A distribution that cannot be imported must not stop
-the service, so its failure is a record and not an error.
+the service, so its failure is a record and not an error; what it brings is
+optional, and cannot take the place of what is in the box.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from orlop.plugins.registration import PluginState, Registration
+from orlop.plugins.host import PluginState
+from orlop.plugins.registration import Registration, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,29 +27,41 @@ class Discovered:
     """What was found.
 
     Attributes:
-        registrations: in the order of the entry points' names.
-        failed: entry points that lead nowhere, by their names.
+        registrations: in the order of the entry points' names; all optional.
+        failed: entry points that lead nowhere, and plugins whose name is taken.
     """
 
-    registrations: tuple[Registration, ...]
+    registrations: tuple[Registration, ...] = ()
     failed: tuple[PluginState, ...] = ()
 
 
-def discover(points: Iterable[EntryPoint] | None = None) -> Discovered:
+def discover(
+    points: Iterable[EntryPoint] | None = None, *, taken: Iterable[str] = ()
+) -> Discovered:
     """Import all plugins that are installed.
 
     Args:
         points: the entry points to look at; None for those of the group.
+        taken: full names that are in use.
     """
-    found: list[Registration] = []
+    found: dict[str, Registration] = {}
     failed: list[PluginState] = []
+    used = set(taken)
     for point in sorted(entry_points(group=GROUP) if points is None else points):
         try:
-            found += _registrations(point.load())
+            registrations = _registrations(point.load())
         except Exception as error:  # noqa: BLE001 - foreign code may raise anything at import
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            failed.append(PluginState(point.name, "failed", f"{point.value}: {reason}"))
-    return Discovered(tuple(found), tuple(failed))
+            failed.append(PluginState(GROUP, point.name, "failed", f"{point.value}: {reason}"))
+            continue
+        for one in registrations:
+            if one.name in used:
+                reason = f"{point.value}: another plugin has this name"
+                failed.append(state_of(one, "failed", reason))
+            else:
+                used.add(one.name)
+                found[one.name] = replace(one, optional=True)
+    return Discovered(tuple(found.values()), tuple(failed))
 
 
 def _registrations(target: object) -> list[Registration]:

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import AlreadyExists, InvalidArgument
-from orlop.plugins.registration import PluginState, Registration
+from orlop.plugins.registration import Registration, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from orlop.plugins.host import PluginState
+
+_DISABLED = "disabled"
+_DAEMONS = "only a daemon starts it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class Plan:
     """What starts, and what does not.
 
     Attributes:
-        order: each plugin stands after all that it requires.
+        order: each plugin stands after all that it requires and wants.
         skipped: disabled plugins, and optional ones that lack something.
     """
 
@@ -34,14 +39,15 @@ def plan(
     *,
     disabled: frozenset[str] = frozenset(),
     required: frozenset[str] = frozenset(),
+    daemon: bool = True,
 ) -> Plan:
     """Decide which plugins start, in which order.
 
     Args:
         registrations: all that there is.
-        disabled: full names of plugins that must not start; those that nobody
-            registered are ignored, since containerd's own may be among them.
+        disabled: full names of plugins that must not start.
         required: full names of plugins that must start.
+        daemon: False leaves out what only a daemon has, and what requires that.
 
     Raises:
         AlreadyExists: two plugins have one name.
@@ -53,19 +59,39 @@ def plan(
         if registration.name in plugins:
             raise AlreadyExists(f"plugin {registration.name} is registered twice")
         plugins[registration.name] = registration
-    skipped = [PluginState(name, "skipped", "disabled") for name in plugins if name in disabled]
-    enabled = {name: plugin for name, plugin in plugins.items() if name not in disabled}
-    skipped += _without_incomplete(enabled, disabled, required)
+    absent = {name: _DISABLED for name in plugins if name in disabled}
+    if not daemon:
+        absent |= _of_daemons(plugins)
+        required -= {name for name, why in absent.items() if why == _DAEMONS}
+    skipped = [state_of(plugins[name], "skipped", why) for name, why in absent.items()]
+    enabled = {name: plugin for name, plugin in plugins.items() if name not in absent}
+    order: list[Registration] | None = None
+    while order is None:
+        skipped += _without_incomplete(enabled, absent, required)
+        try:
+            order = list(_sorted(enabled))
+        except _Circle as circle:
+            skipped.append(_without_one_of(circle, enabled, required))
     for name in sorted(required):
         if name not in enabled:
             reason = next((s.reason for s in skipped if s.name == name), "there is no such plugin")
             raise InvalidArgument(f"required plugin {name} cannot start: {reason}")
-    return Plan(tuple(_sorted(enabled)), tuple(skipped))
+    return Plan(tuple(order), tuple(skipped))
 
 
 def requirements(plugin: Registration, plugins: Iterable[str]) -> tuple[str, ...]:
     """The full names among ``plugins`` that ``plugin`` requires; never its own."""
-    wanted = set(plugin.requires)
+    return _named(plugin, plugin.requires, plugins)
+
+
+def predecessors(plugin: Registration, plugins: Iterable[str]) -> tuple[str, ...]:
+    """The full names among ``plugins`` that ``plugin`` requires or wants; never its own."""
+    return _named(plugin, (*plugin.requires, *plugin.wants), plugins)
+
+
+def _named(
+    plugin: Registration, wanted: tuple[str, ...], plugins: Iterable[str]
+) -> tuple[str, ...]:
     return tuple(
         name
         for name in plugins
@@ -73,15 +99,29 @@ def requirements(plugin: Registration, plugins: Iterable[str]) -> tuple[str, ...
     )
 
 
-def _missing(plugin: Registration, enabled: dict[str, Registration]) -> str:
+def _missing(plugin: Registration, enabled: Iterable[str]) -> str:
     """The first requirement that nobody meets; "" if all are met."""
-    found = requirements(plugin, tuple(enabled))
+    found = requirements(plugin, enabled)
     met = {*found, *(name.rpartition(".")[0] for name in found)}
     return next((need for need in plugin.requires if need not in met), "")
 
 
+def _of_daemons(plugins: dict[str, Registration]) -> dict[str, str]:
+    """What only a daemon has, and why: plugins for daemons, and all that cannot be without."""
+    found = {name: _DAEMONS for name, plugin in plugins.items() if plugin.daemon}
+    complete = {name for name, plugin in plugins.items() if not _missing(plugin, plugins)}
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        left = [name for name in plugins if name not in found]
+        found |= {
+            name: _DAEMONS for name in left if name in complete and _missing(plugins[name], left)
+        }
+    return found
+
+
 def _without_incomplete(
-    enabled: dict[str, Registration], disabled: frozenset[str], required: frozenset[str]
+    enabled: dict[str, Registration], absent: dict[str, str], required: frozenset[str]
 ) -> Iterator[PluginState]:
     """Take optional plugins out of ``enabled`` until all that is left is complete."""
     again = True
@@ -91,12 +131,27 @@ def _without_incomplete(
             need = _missing(plugin, enabled)
             if not need:
                 continue
-            why = "is disabled" if need in disabled else "is not there"
+            why = "is disabled" if _is_disabled(need, absent) else "is not there"
             if not plugin.optional or name in required:
                 raise InvalidArgument(f"plugin {name} requires {need}, which {why}")
             del enabled[name]
-            yield PluginState(name, "skipped", f"it requires {need}, which {why}")
+            yield state_of(plugin, "skipped", f"it requires {need}, which {why}")
             again = True
+
+
+def _is_disabled(need: str, absent: dict[str, str]) -> bool:
+    """True for a disabled plugin, and for a type whose plugins are disabled."""
+    return any(
+        why == _DISABLED and need in (name, name.rpartition(".")[0]) for name, why in absent.items()
+    )
+
+
+class _Circle(Exception):
+    """Plugins that require each other; the first one is also the last."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"plugins require each other: {' -> '.join(names)}")
+        self.names = names
 
 
 def _sorted(plugins: dict[str, Registration]) -> Iterator[Registration]:
@@ -106,7 +161,7 @@ def _sorted(plugins: dict[str, Registration]) -> Iterator[Registration]:
         path = [first]
         while path:
             name = path[-1]
-            needs = requirements(plugins[name], tuple(plugins))
+            needs = predecessors(plugins[name], plugins)
             waiting = next((need for need in needs if need not in done), None)
             if name in done:
                 path.pop()
@@ -115,7 +170,16 @@ def _sorted(plugins: dict[str, Registration]) -> Iterator[Registration]:
                 yield plugins[name]
                 path.pop()
             elif waiting in path:
-                circle = [*path[path.index(waiting) :], waiting]
-                raise InvalidArgument(f"plugins require each other: {' -> '.join(circle)}")
+                raise _Circle([*path[path.index(waiting) :], waiting])
             else:
                 path.append(waiting)
+
+
+def _without_one_of(
+    circle: _Circle, enabled: dict[str, Registration], required: frozenset[str]
+) -> PluginState:
+    """Break a circle: take the last optional plugin in it out of ``enabled``."""
+    for name in reversed(list(enabled)):
+        if name in circle.names and enabled[name].optional and name not in required:
+            return state_of(enabled.pop(name), "skipped", str(circle))
+    raise InvalidArgument(str(circle))

@@ -16,34 +16,95 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Protocol, TypeAlias
+
+import msgspec
 
 from orlop.errors import InvalidArgument, NotFound
+from orlop.plugins.host import Host, PluginState, State
 
 _TYPE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.v[0-9]+")
 _ID = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
 
-State: TypeAlias = Literal["loaded", "skipped", "failed"]
+Commit: TypeAlias = Callable[[], None]
+"""Puts what was prepared in force; it may not fail."""
+
+Prepare: TypeAlias = Callable[[object], Commit]
+"""Gets a plugin's new configuration and judges it; changes nothing before its ``Commit``.
+
+It may raise ``InvalidArgument``: then no plugin changes anything.
+"""
+
+
+class Skipped(Exception):
+    """Raised by an ``init`` that has nothing to do, with the reason; not an error."""
+
+
+class Draft(Protocol):
+    """A document on its way to its next version; what a migration step works on.
+
+    A key is the tuple of the names from the top of the document. Every change is
+    reported to the operator.
+    """
+
+    def table(self, key: tuple[str, ...]) -> Mapping[str, object] | None:
+        """What stands in a table, to look at; None if it is not there."""
+
+    def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+        """Give a value its new key; where the new one is set too, that one wins."""
+
+    def copy(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+        """Set a key as another one is, unless it is set."""
+
+    def drop(self, key: tuple[str, ...], reason: str) -> None:
+        """Take out what nobody reads any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What a plugin offers to change while it runs.
+
+    Attributes:
+        plugin: its full name.
+        section: the table that it reads.
+        keys: of that table, with dots between the names of nested ones; a name
+            stands for all below it.
+        prepare: see ``Prepare``.
+    """
+
+    plugin: str
+    section: str
+    keys: tuple[str, ...]
+    prepare: Prepare
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a plugin gets when it starts.
+    """What a plugin gets when it starts, and what it may tell.
 
     Attributes:
-        config: what ``Registration.config`` selected, None if it selects nothing.
+        config: the ``Registration.config`` that its table holds; None without one.
         root: the plugin's directory for what must last; not created yet.
         state: the plugin's directory for what ends with the machine's run; ditto.
-        started: instances of what it requires, by full name.
+        started: instances of what it requires and wants, by full name.
+        host: what runs the plugins; it knows all of them once they have started.
+            None where nothing but the plugins was set up.
+        registration: the plugin itself.
+        exports: what ``export`` was told.
+        hooks: what ``on_reload`` was told.
     """
 
     config: object
     root: str
     state: str
     started: Mapping[str, object] = field(default_factory=dict)
+    host: Host | None = None
+    registration: Registration | None = None
+    exports: dict[str, str] = field(default_factory=dict)
+    hooks: list[Hook] = field(default_factory=list)
 
     def all_of(self, kind: str) -> dict[str, object]:
-        """Started instances of a required type, by id."""
+        """Started instances of a required or wanted type, by id."""
         return {
             name[len(kind) + 1 :]: instance
             for name, instance in self.started.items()
@@ -66,8 +127,21 @@ class Context:
             )
         return next(iter(found.values()))
 
+    def export(self, name: str, fact: str) -> None:
+        """Publish a fact, such as a directory; ``orlop plugins`` shows it. No secrets."""
+        self.exports[name] = fact
 
+    def on_reload(self, prepare: Prepare, *, keys: tuple[str, ...]) -> None:
+        """Offer to change ``keys`` of the plugin's table while it runs; see ``Hook``."""
+        if self.registration is None or self.registration.config is None:
+            raise InvalidArgument("a plugin without a configuration cannot change it")
+        plugin = self.registration
+        self.hooks.append(Hook(plugin.name, plugin.table, keys, prepare))
+
+
+Schema: TypeAlias = type[msgspec.Struct]
 Init: TypeAlias = Callable[[Context], AbstractAsyncContextManager[object]]
+Migrate: TypeAlias = Callable[[int, Draft], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +154,30 @@ class Registration:
         init: starts it, see the module.
         requires: types (all plugins of the type start before this one, and at
             least one must) or full names (exactly that one).
-        config: selects from the whole configuration what the plugin gets; None
-            if it needs nothing. It may raise ``InvalidArgument``. The caller of
-            ``start.started`` fixes what the configuration is.
+        wants: the same, but without harm when there is none.
+        config: the frozen struct that it gets; all of its fields have defaults.
+            None: it has nothing to configure.
+        section: name of the table in ``[plugins]`` that it reads; "" is its full
+            name. Several may read one table, each with a struct of its own.
+        migrate: lifts the table in a document from the given version to the
+            next one. Pure.
+        aliases: further names that mean it in ``disabled_plugins`` and
+            ``required_plugins``, such as that of its counterpart in containerd.
         optional: when it cannot start, the rest goes on without it.
+        daemon: it starts in a daemon only, as what serves others does.
     """
 
     type: str
     id: str
     init: Init
     requires: tuple[str, ...] = ()
-    config: Callable[[object], object] | None = None
+    wants: tuple[str, ...] = ()
+    config: Schema | None = None
+    section: str = ""
+    migrate: Migrate | None = None
+    aliases: tuple[str, ...] = ()
     optional: bool = False
+    daemon: bool = False
 
     def __post_init__(self) -> None:
         if not _TYPE.fullmatch(self.type):
@@ -101,22 +187,34 @@ class Registration:
             )
         if not _ID.fullmatch(self.id):
             raise InvalidArgument(f"not the id of a plugin: {self.id!r}")
+        if self.config is not None:
+            _check_struct(self.name, self.config)
 
     @property
     def name(self) -> str:
         """The full name."""
         return f"{self.type}.{self.id}"
 
+    @property
+    def table(self) -> str:
+        """Name of the table that it reads."""
+        return self.section or self.name
 
-@dataclass(frozen=True, slots=True)
-class PluginState:
-    """What became of a plugin.
 
-    Attributes:
-        name: its full name, or that of the entry point that should have brought it.
-        reason: why it was skipped or failed; one line.
-    """
+def _check_struct(name: str, kind: object) -> None:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        raise InvalidArgument(f"plugin {name}: its configuration is no msgspec.Struct")
+    if not kind.__struct_config__.frozen:
+        raise InvalidArgument(f"plugin {name}: its configuration {kind.__name__} is not frozen")
+    if lacking := [field.name for field in msgspec.structs.fields(kind) if field.required]:
+        raise InvalidArgument(f"plugin {name}: {', '.join(lacking)} of {kind.__name__}: no default")
 
-    name: str
-    state: State
-    reason: str = ""
+
+def state_of(
+    plugin: Registration,
+    state: State,
+    reason: str = "",
+    exports: Mapping[str, str] | None = None,
+) -> PluginState:
+    """What became of ``plugin``."""
+    return PluginState(plugin.type, plugin.id, state, reason, plugin.requires, exports or {})

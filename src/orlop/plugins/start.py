@@ -7,16 +7,41 @@ those with it that require it; only if all of these are optional, the rest runs.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from orlop.errors import FailedPrecondition, Internal, OrlopError
-from orlop.plugins.graph import Plan, requirements
-from orlop.plugins.registration import Context, PluginState, Registration
+from orlop.plugins.graph import Plan, predecessors, requirements
+from orlop.plugins.registration import Context, Hook, Registration, Skipped, state_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from orlop.plugins.host import Host, PluginState, State
+
+Section: TypeAlias = Callable[[str, type[msgspec.Struct]], msgspec.Struct]
+"""Gives the table of a name as a struct of a kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all plugins are started with.
+
+    Attributes:
+        section: the configuration, table by table.
+        root: directory below which each plugin has one of its own, named as it is.
+        state: ditto, for what ends with the machine's run.
+        host: see ``Context``.
+    """
+
+    section: Section
+    root: str
+    state: str
+    host: Host | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,75 +51,78 @@ class Started:
     Attributes:
         instances: by full name, in the order of their start.
         states: of every plugin of the plan, running or not.
+        hooks: what running plugins offer to change.
     """
 
     instances: Mapping[str, object]
     states: tuple[PluginState, ...]
+    hooks: tuple[Hook, ...] = ()
 
 
 @asynccontextmanager
 async def started(
-    plan: Plan,
-    *,
-    config: object,
-    root: str,
-    state: str,
-    required: frozenset[str] = frozenset(),
+    plan: Plan, setting: Setting, *, required: frozenset[str] = frozenset()
 ) -> AsyncIterator[Started]:
     """Start what is planned; stop it when the context is left.
 
     Args:
         plan: of ``graph.plan``.
-        config: the whole configuration; each plugin selects its part.
-        root: directory below which each plugin has one of its own, named as it is.
-        state: ditto, for what ends with the machine's run.
+        setting: what every plugin gets.
         required: full names of optional plugins that must start all the same.
 
     Raises:
-        OrlopError: what a plugin raised that is not optional (Internal for
-            foreign errors), or FailedPrecondition when something that it
-            requires has failed.
+        OrlopError: what a plugin raised that is not optional, with the plugin's
+            name in front (Internal for foreign errors), or FailedPrecondition
+            when something that it requires has not
+            started.
     """
     instances: dict[str, object] = {}
-    states: list[PluginState] = [*plan.skipped]
+    states: list[PluginState] = []
+    hooks: list[Hook] = []
     async with AsyncExitStack() as stack:
         for plugin in plan.order:
             try:
-                context = _context(plugin, plan, instances, config, root=root, state=state)
+                context = _context(plugin, plan, instances, setting)
                 instances[plugin.name] = await stack.enter_async_context(plugin.init(context))
-            except OrlopError as error:
+            except Exception as error:  # noqa: BLE001 - foreign code may raise anything
+                failure = _failure(plugin.name, error)
                 if not plugin.optional or plugin.name in required:
-                    raise
-                states.append(PluginState(plugin.name, "failed", error.message))
-            except Exception as error:  # foreign code may raise anything
-                cause = " ".join(f"{type(error).__name__}: {error}".split())
-                failure = Internal(f"plugin {plugin.name} cannot start: {cause}")
-                if not plugin.optional or plugin.name in required:
-                    raise failure from error
-                states.append(PluginState(plugin.name, "failed", failure.message))
+                    raise failure from (None if failure is error else error)
+                reached: State = "skipped" if isinstance(error, Skipped) else "failed"
+                reason = str(error) if reached == "skipped" else failure.message
+                states.append(state_of(plugin, reached, reason))
             else:
-                states.append(PluginState(plugin.name, "loaded"))
-        yield Started(instances, tuple(states))
+                states.append(state_of(plugin, "loaded", exports=context.exports))
+                hooks += context.hooks
+        yield Started(instances, (*states, *plan.skipped), tuple(hooks))
+
+
+def _failure(name: str, error: Exception) -> OrlopError:
+    """The error with the plugin's name in front; foreign code may have raised anything."""
+    if isinstance(error, Skipped):
+        return FailedPrecondition(f"plugin {name} cannot start: {error}")
+    if isinstance(error, OrlopError):
+        if not error.message.startswith(f"plugin {name} "):
+            error.message = f"plugin {name} cannot start: {error.message}"
+        return error
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    return Internal(f"plugin {name} cannot start: {cause}")
 
 
 def _context(
-    plugin: Registration,
-    plan: Plan,
-    instances: Mapping[str, object],
-    config: object,
-    *,
-    root: str,
-    state: str,
+    plugin: Registration, plan: Plan, instances: Mapping[str, object], setting: Setting
 ) -> Context:
-    """What ``plugin`` gets; raises FailedPrecondition when a requirement has failed."""
-    needed = requirements(plugin, tuple(other.name for other in plan.order))
-    available = {name: instances[name] for name in needed if name in instances}
+    """What ``plugin`` gets; raises FailedPrecondition when a requirement has not started."""
+    names = tuple(other.name for other in plan.order if other.name in instances)
+    needed = requirements(plugin, names)
     for need in plugin.requires:
-        if not any(need in (name, name.rpartition(".")[0]) for name in available):
-            raise FailedPrecondition(f"plugin {plugin.name} requires {need}, which has failed")
+        if not any(need in (name, name.rpartition(".")[0]) for name in needed):
+            raise FailedPrecondition(f"plugin {plugin.name} requires {need}, which has not started")
     return Context(
-        plugin.config(config) if plugin.config else None,
-        posixpath.join(root, plugin.name),
-        posixpath.join(state, plugin.name),
-        available,
+        None if plugin.config is None else setting.section(plugin.table, plugin.config),
+        posixpath.join(setting.root, plugin.name),
+        posixpath.join(setting.state, plugin.name),
+        {name: instances[name] for name in predecessors(plugin, names)},
+        setting.host,
+        plugin,
     )

@@ -67,9 +67,7 @@ class Shared:
         self.downloads: Flights[Download] = Flights()
         self.layers: Flights[Layer] = Flights()
         self.documents: Flights[Document] = Flights()
-        self.total_downloads = semaphore(settings.total_downloads)
-        # Blobs that are here already wait for no download: they need a limit, too.
-        self.unpacks = Slots(semaphore(settings.concurrent_unpacks or settings.total_downloads))
+        self.limit(settings)
         self.places = SharedLock()
         self.publisher = ImagePublisher(
             store=parts.store,
@@ -78,3 +76,9 @@ class Shared:
             places=self.places,
             clock=parts.clock,
         )
+
+    def limit(self, settings: PullSettings) -> None:
+        """Count afresh from now on; who holds a slot keeps it, and is not counted again."""
+        self.total_downloads = semaphore(settings.total_downloads)
+        # Blobs that are here already wait for no download: they need a limit, too.
+        self.unpacks = Slots(semaphore(settings.concurrent_unpacks or settings.total_downloads))

@@ -41,6 +41,11 @@ class Pipeline:
         self._shared = Shared(parts, settings)
         self._running: list[Tracker] = []
 
+    def reload(self, settings: PullSettings) -> None:
+        """Use other limits from the next pull on; those that run keep theirs."""
+        self._settings = settings
+        self._shared.limit(settings)
+
     def pulls(self) -> Sequence[PullProgress]:
         """Pictures of the pulls that run now."""
         return [tracker.picture() for tracker in self._running]

@@ -64,6 +64,8 @@ class Pull:
         self._tracker = tracker
         self._meter = meter
         self._image_slots = semaphore(settings.concurrent_downloads)
+        # Taken now: new settings are for the pulls after this one.
+        self._total_downloads, self._unpacks = shared.total_downloads, shared.unpacks
         self._missing_documents: Mapping[Digest, bytes] = {}
 
     async def run(self) -> Image:
@@ -237,7 +239,7 @@ class Pull:
                 layer.descriptor,
                 store=self._parts.store,
                 traffic=SharedTraffic(),
-                slots=Slots(self._image_slots, self._shared.total_downloads),
+                slots=Slots(self._image_slots, self._total_downloads),
             )
 
         flight = await stack.enter_async_context(
@@ -295,7 +297,7 @@ class Pull:
                 download=downloads.get(plan.descriptor.digest),
                 below=below,
                 below_trees=below_trees,
-                slots=self._shared.unpacks,
+                slots=self._unpacks,
                 places=self._shared.places,
                 observer=parts.observer,
                 clock=parts.clock,

@@ -52,6 +52,11 @@ class RegistryClient:
         )
         self._tokens = TokenCache()
 
+    def reload(self, settings: RegistrySettings) -> None:
+        """Use other settings from the next ``remote`` on; certificate files are read again."""
+        self._settings = self._exchange.settings = settings
+        self._transport.reload(settings)
+
     def remote(
         self, reference: Reference, *, credentials: Credentials | None, traffic: Traffic
     ) -> HTTPRemote:

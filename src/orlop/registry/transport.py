@@ -77,6 +77,11 @@ class Transport:
         self._known: dict[str, Neighbourhood] = {}
         self._closed = False
 
+    def reload(self, settings: RegistrySettings) -> None:
+        """Use other settings for connections that are made from now on."""
+        self._settings = settings
+        self._contexts = {}
+
     async def send(self, request: Request, traffic: Traffic) -> Response:
         """Send one request and wait for the head of its answer; the caller closes it.
 

@@ -19,6 +19,7 @@ import pytest
 
 from orlop import daemon
 from orlop.testing.memory_service import MemoryService
+from tests.rigs.doors import Rig, opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,7 @@ class Served:
 
     service: MemoryService
     address: str
+    rig: Rig
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Run a command without a terminal: exit code, standard output, standard error."""
@@ -103,19 +105,15 @@ async def served() -> AsyncIterator[Served]:
     service = MemoryService(accounts={"private.example": ("ann", "s3cret")})
     stop, ready = asyncio.Event(), asyncio.Event()
 
-    @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[MemoryService]:
-        yield service
-
     # Sockets have room for 107 bytes.
     with tempfile.TemporaryDirectory(prefix="cli") as directory:
         address = f"unix://{directory}/orlop.sock"
-        settings = daemon.DaemonSettings(address=address, version="1.2.3", drain_seconds=5)
+        rig = Rig(service, address)
         async with asyncio.TaskGroup() as group:
-            group.create_task(daemon.serve(open_service, settings, stop=stop, on_ready=ready.set))
+            group.create_task(daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set()))
             await asyncio.wait_for(ready.wait(), 5)
             try:
-                yield Served(service, address)
+                yield Served(service, address, rig)
             finally:
                 stop.set()
 

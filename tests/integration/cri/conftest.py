@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from orlop import daemon
 from orlop._proto import runtime_v1_pb2_grpc as rpc
 from orlop.testing.memory_service import MemoryService
+from tests.rigs.doors import Rig, opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,15 +41,10 @@ def directory() -> Iterator[Path]:
 async def door(directory: Path) -> AsyncIterator[Door]:
     service = MemoryService(accounts={"private.example": ("ann", "s3cret")})
     address = f"unix://{directory}/orlop.sock"
-    settings = daemon.DaemonSettings(address=address, version="1.2.3", drain_seconds=5)
     stop, ready = asyncio.Event(), asyncio.Event()
 
-    @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[MemoryService]:
-        yield service
-
     serving = asyncio.create_task(
-        daemon.serve(open_service, settings, stop=stop, on_ready=ready.set)
+        daemon.serve(opening(Rig(service, address)), stop=stop, on_ready=lambda _: ready.set())
     )
     await asyncio.wait_for(ready.wait(), 5)
     options = (("grpc.max_receive_message_length", 16 << 20),)

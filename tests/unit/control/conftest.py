@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from orlop import daemon
 from orlop.control.client import ControlClient
 from orlop.testing.memory_service import MemoryService
+from tests.rigs.doors import Rig, opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -27,6 +27,7 @@ class Ends:
     client: ControlClient
     address: str
     stop: asyncio.Event
+    rig: Rig
 
 
 @pytest.fixture
@@ -40,18 +41,14 @@ def directory() -> Iterator[Path]:
 async def ends(directory: Path) -> AsyncIterator[Ends]:
     service = MemoryService(accounts={"private.example": ("ann", "s3cret")})
     address = f"unix://{directory}/orlop.sock"
-    settings = daemon.DaemonSettings(address=address, version="1.2.3", drain_seconds=0.5)
+    rig = Rig(service, address, drain_seconds=0.5)
     stop, ready = asyncio.Event(), asyncio.Event()
 
-    @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[MemoryService]:
-        yield service
-
     serving = asyncio.create_task(
-        daemon.serve(open_service, settings, stop=stop, on_ready=ready.set)
+        daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set())
     )
     await asyncio.wait_for(ready.wait(), 5)
     async with ControlClient(address) as client:
-        yield Ends(service, client, address, stop)
+        yield Ends(service, client, address, stop, rig)
     stop.set()
     await asyncio.wait_for(serving, 10)

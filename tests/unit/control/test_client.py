@@ -14,6 +14,7 @@ import pytest
 
 from orlop import errors
 from orlop.control.client import ControlClient
+from orlop.plugins.host import Host, PluginState, Reloaded
 from orlop.ports.registry import Credentials
 from orlop.ports.service import CheckReport, ImageService, PullOptions
 from orlop.testing.images import build_image
@@ -36,6 +37,11 @@ def run(script: str, *arguments: str) -> str:
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=20)
     return done.stdout
+
+
+def as_host(client: ControlClient) -> Host:
+    """The type checker's word that the client is a Host."""
+    return client
 
 
 def as_service(client: ControlClient) -> ImageService:
@@ -310,3 +316,24 @@ def test_the_client_is_light() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert run(script) == "[]\n"
+
+
+class TestPlugins:
+    async def test_they_come_back_as_the_daemon_has_them(self, ends: Ends) -> None:
+        ends.rig.states = (
+            PluginState("a.v1", "x", "loaded", exports={"root": "/r", "b": "ä"}),
+            PluginState("b.v1", "y", "failed", "no luck", ("a.v1", "a.v1.x")),
+            PluginState("orlop.plugins", "mine", "skipped", "disabled"),
+        )
+        assert await as_host(ends.client).plugins() == ends.rig.states
+
+    async def test_the_configuration_is_read_again(self, ends: Ends) -> None:
+        ends.rig.reloaded = Reloaded(("a", "b"), ("c",), ("file:3: odd",))
+        assert await as_host(ends.client).reload() == ends.rig.reloaded
+        assert ends.rig.reloads == 1
+
+    async def test_a_refusal_comes_back_as_the_error(self, ends: Ends) -> None:
+        ends.rig.reloaded = errors.InvalidArgument("file:3: wrong", hint="right it")
+        with pytest.raises(errors.InvalidArgument, match="file:3: wrong") as caught:
+            await ends.client.reload()
+        assert caught.value.hint == "right it"

@@ -52,7 +52,8 @@ def test_installed_plugins_are_found_and_broken_ones_recorded() -> None:
     found = discover()
     ours = [plugin.id for plugin in found.registrations if plugin.type == "example.snapshotter.v1"]
     assert ours == ["two", "three", "one"]
-    reasons = {state.name: state.reason for state in found.failed if "orlop_ex" in state.reason}
+    assert all(plugin.optional for plugin in found.registrations)
+    reasons = {state.id: state.reason for state in found.failed if "orlop_ex" in state.reason}
     assert reasons == {
         "c": "orlop_example_broken:anything: RuntimeError: two lines",
         "d": "orlop_example_plugin:neither: TypeError: it is neither a Registration "
@@ -61,7 +62,21 @@ def test_installed_plugins_are_found_and_broken_ones_recorded() -> None:
         "f": "orlop_example_plugin:absent: AttributeError: module 'orlop_example_plugin' "
         "has no attribute 'absent'",
     }
-    assert {state.state for state in found.failed} == {"failed"}
+    assert {(state.type, state.state) for state in found.failed} == {(GROUP, "failed")}
+
+
+@pytest.mark.usefixtures("distribution")
+def test_a_name_that_is_taken_is_not_taken_over() -> None:
+    points = [
+        EntryPoint(name, f"orlop_example_plugin:{target}", GROUP)
+        for name, target in (("a", "several"), ("b", "one"), ("c", "one"))
+    ]
+    found = discover(points, taken=["example.snapshotter.v1.two"])
+    assert [plugin.id for plugin in found.registrations] == ["three", "one"]
+    assert [(state.id, state.reason) for state in found.failed] == [
+        ("two", "orlop_example_plugin:several: another plugin has this name"),
+        ("one", "orlop_example_plugin:one: another plugin has this name"),
+    ]
 
 
 @pytest.mark.usefixtures("distribution")

@@ -6,8 +6,9 @@ from itertools import permutations
 import pytest
 
 from orlop.errors import AlreadyExists, InvalidArgument
-from orlop.plugins.graph import plan, requirements
-from orlop.plugins.registration import Context, PluginState, Registration
+from orlop.plugins.graph import plan, predecessors, requirements
+from orlop.plugins.host import PluginState
+from orlop.plugins.registration import Context, Registration
 
 
 def init(context: Context) -> AbstractAsyncContextManager[object]:
@@ -78,7 +79,7 @@ def test_a_disabled_requirement_is_called_disabled() -> None:
 def test_one_of_a_type_may_be_disabled() -> None:
     result = plan((plugin("a", "b.v1"), plugin("b"), plugin("b2")), disabled=frozenset({"b.v1.1"}))
     assert names(result.order) == ["b.v1.2", "a.v1.1"]
-    assert result.skipped == (PluginState("b.v1.1", "skipped", "disabled"),)
+    assert result.skipped == (PluginState("b.v1", "1", "skipped", "disabled"),)
 
 
 def test_optional_plugins_are_skipped_in_a_chain() -> None:
@@ -122,3 +123,56 @@ def test_a_long_chain_needs_no_deep_stack() -> None:
     )
     order = plan(plugins[:1] + plugins[1:]).order
     assert order == plugins[::-1]
+
+
+def test_what_is_wanted_comes_before_and_may_be_missing() -> None:
+    wanting = Registration("a.v1", "1", init, requires=("c.v1",), wants=("b.v1", "z.v1"))
+    order = names(plan((wanting, plugin("b"), plugin("c"))).order)
+    assert order == ["b.v1.1", "c.v1.1", "a.v1.1"]
+    assert requirements(wanting, order) == ("c.v1.1",)
+    assert predecessors(wanting, order) == ("b.v1.1", "c.v1.1")
+    assert names(plan((wanting, plugin("c"))).order) == ["c.v1.1", "a.v1.1"]
+
+
+def test_a_type_whose_plugins_are_disabled_is_called_disabled() -> None:
+    with pytest.raises(InvalidArgument, match=r"requires b\.v1, which is disabled"):
+        plan((plugin("a", "b.v1"), plugin("b")), disabled=frozenset({"b.v1.1"}))
+
+
+def test_an_optional_plugin_cannot_spoil_the_start_with_a_circle() -> None:
+    plugins = (
+        plugin("a", "b.v1"),
+        plugin("b"),
+        plugin("b2", "a.v1", optional=True),
+        plugin("c", "b.v1.2", optional=True),
+    )
+    result = plan(plugins)
+    assert names(result.order) == ["b.v1.1", "a.v1.1"]
+    assert {state.name: state.reason for state in result.skipped} == {
+        "b.v1.2": "plugins require each other: a.v1.1 -> b.v1.2 -> a.v1.1",
+        "c.v1.1": "it requires b.v1.2, which is not there",
+    }
+    with pytest.raises(InvalidArgument, match="require each other"):
+        plan(plugins, required=frozenset({"b.v1.2"}))
+
+
+DOORS = (
+    plugin("a"),
+    Registration("d.v1", "1", init, requires=("a.v1",), daemon=True),
+    plugin("e", "d.v1"),
+    plugin("f", "e.v1"),
+    Registration("g.v1", "1", init, wants=("d.v1",)),
+)
+
+
+def test_what_is_for_daemons_stays_out_of_other_programs() -> None:
+    assert len(plan(DOORS).order) == len(DOORS)
+    result = plan(DOORS, daemon=False, required=frozenset({"a.v1.1", "d.v1.1", "f.v1.1"}))
+    assert names(result.order) == ["a.v1.1", "g.v1.1"]
+    assert {state.name for state in result.skipped} == {"d.v1.1", "e.v1.1", "f.v1.1"}
+    assert {state.reason for state in result.skipped} == {"only a daemon starts it"}
+
+
+def test_what_lacks_something_lacks_it_without_a_daemon_too() -> None:
+    with pytest.raises(InvalidArgument, match=r"h\.v1\.1 requires z\.v1, which is not there"):
+        plan((*DOORS, plugin("h", "z.v1")), daemon=False)

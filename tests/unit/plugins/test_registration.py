@@ -2,12 +2,27 @@
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+import msgspec
 import pytest
 
 from orlop.errors import InvalidArgument, NotFound
-from orlop.plugins.registration import Context, Registration
+from orlop.plugins.registration import Commit, Context, Hook, Registration, state_of
 
 SNAPSHOTTER = "io.containerd.snapshotter.v1"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    level: int = 1
+
+
+class Melting(msgspec.Struct):
+    level: int = 1
+
+
+class Demanding(msgspec.Struct, frozen=True):
+    level: int
+    depth: int
+    width: int = 1
 
 
 def init(context: Context) -> AbstractAsyncContextManager[object]:
@@ -41,3 +56,43 @@ def test_context_finds_what_has_started() -> None:
         context.one_of("c.v1")
     with pytest.raises(InvalidArgument, match="x, y"):
         context.one_of("a.v1")
+
+
+def test_a_plugin_reads_the_table_of_its_name_or_another() -> None:
+    assert Registration(SNAPSHOTTER, "x", init).table == f"{SNAPSHOTTER}.x"
+    assert Registration(SNAPSHOTTER, "x", init, section="a.v1.b").table == "a.v1.b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        (dict, "is no msgspec.Struct"),
+        (Melting, "Melting is not frozen"),
+        (Demanding, "level, depth of Demanding: no default"),
+    ],
+)
+def test_a_configuration_that_cannot_be_one(kind: type[msgspec.Struct], cause: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"plugin {SNAPSHOTTER}\.x: .*{cause}"):
+        Registration(SNAPSHOTTER, "x", init, config=kind)
+
+
+def test_facts_are_published() -> None:
+    context = Context(None, "/root", "/state")
+    context.export("root", "/somewhere")
+    plugin = Registration(SNAPSHOTTER, "x", init, requires=("a.v1",))
+    state = state_of(plugin, "loaded", exports=context.exports)
+    assert (state.name, state.requires) == (plugin.name, ("a.v1",))
+    assert state.exports == {"root": "/somewhere"}
+
+
+def test_what_can_change_is_offered_for_the_plugins_own_table() -> None:
+    def prepare(_: object) -> Commit:
+        return lambda: None
+
+    plugin = Registration(SNAPSHOTTER, "x", init, config=Settings, section="a.v1.b")
+    context = Context(Settings(), "/root", "/state", registration=plugin)
+    context.on_reload(prepare, keys=("level",))
+    assert context.hooks == [Hook(plugin.name, "a.v1.b", ("level",), prepare)]
+    bare = Context(None, "/root", "/state", registration=Registration(SNAPSHOTTER, "x", init))
+    with pytest.raises(InvalidArgument, match="without a configuration"):
+        bare.on_reload(prepare, keys=("level",))
