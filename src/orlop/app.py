@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from orlop.config.load import Loaded
     from orlop.plugins.host import PluginState
+    from orlop.plugins.names import Selection
     from orlop.plugins.registration import Commit, Registration
     from orlop.plugins.start import Started
     from orlop.ports.doors import Entrance
@@ -67,6 +68,19 @@ class Inventory:
             if plugin.config is not None and plugin.table not in own
         }
         return tuple(reversed(found.values()))
+
+    def select(self, config: Config) -> Selection:
+        """The plugins that the operator means. Raises InvalidArgument, see ``names.select``."""
+        return select(
+            self.registrations,
+            disabled=config.disabled_plugins,
+            required=config.required_plugins,
+            failed=self.failed,
+        )
+
+    def load(self, path: str | None = None) -> Loaded:
+        """Read the configuration, with the tables of all plugins; see ``config.load``."""
+        return load(path, sections=self.sections)
 
 
 def inventory() -> Inventory:
@@ -192,12 +206,7 @@ async def opened(
         OrlopError: a plugin that is needed cannot start; its message names it.
     """
     stock = stock or inventory()
-    chosen = select(
-        stock.registrations,
-        disabled=config.disabled_plugins,
-        required=config.required_plugins,
-        failed=stock.failed,
-    )
+    chosen = stock.select(config)
     order = plan(
         stock.registrations, disabled=chosen.disabled, required=chosen.required, daemon=daemon
     )
@@ -225,7 +234,7 @@ async def embedded_app(
         OrlopError: as ``opened``.
     """
     stock = inventory()
-    config = (loaded or load(sections=stock.sections)).config
+    config = (loaded or stock.load()).config
     config = with_directories(config, root=root, state=state or os.path.join(root, "state"))
     async with opened(config, stock) as app:
         yield app

@@ -33,7 +33,6 @@ import structlog
 from msgspec import structs
 
 from orlop import app
-from orlop.config.load import load
 from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
 from orlop.linux import procs
@@ -409,7 +408,7 @@ def main(
     stock = app.inventory()
 
     def read() -> Loaded:
-        loaded = load(config, sections=stock.sections)
+        loaded = stock.load(config)
         return replace(loaded, config=_with_options(loaded.config, root, state, address))
 
     loaded = read()

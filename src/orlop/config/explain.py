@@ -12,8 +12,11 @@ from orlop.config.text import Explained, document, explained
 from orlop.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orlop.config.keys import Key
     from orlop.config.load import Loaded
+    from orlop.config.sections import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +54,25 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(loaded: Loaded, text: str) -> list[Explanation]:
+def explain(loaded: Loaded, text: str, more: Sequence[Section] = ()) -> list[Explanation]:
     """All keys that end with ``text``.
 
     Args:
         loaded: the configuration.
         text: a whole key, or its last names with dots between them.
+        more: sections of third parties' plugins.
 
     Raises:
         NotFound: there is no such key; the hint has the nearest one.
     """
-    every = explained()
+    every = explained(more)
     found = [one for one in every if text == show(one.key) or _ends_with(one.key, text)]
     if not found:
         names = [one.key[-1] for one in every]
         near = difflib.get_close_matches(text.rpartition(".")[2], names, n=1)
         hint = f"did you mean {near[0]}?" if near else "`orlop config default` has all keys"
         raise NotFound(f"there is no key {text!r}", hint=hint)
-    whole = document(loaded.config, loaded.document)
+    whole = document(loaded.config, loaded.document, more)
     return [Explanation(one, _value(whole, one.key), _source(loaded, one.key)) for one in found]
 
 
