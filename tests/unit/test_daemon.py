@@ -28,6 +28,7 @@ from orlop.errors import (
     StoreLocked,
     Unavailable,
 )
+from orlop.plugins.host import Reloaded
 from orlop.testing.memory_service import MemoryService
 from tests.rigs.doors import Rig, opening
 
@@ -401,6 +402,46 @@ class TestProcess:
             assert "systemd was not told" in process.wait_for("not told")
             process.signal(signal.SIGTERM)
             assert process.end()[0] == 0
+
+
+class TestReloading:
+    async def test_it_is_asked_each_time_and_survives_refusals(self, directory: Path) -> None:
+        rig = Rig(MemoryService(), f"unix://{directory}/orlop.sock")
+        stop, again, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        again.set()  # a signal before it is ready is not forgotten
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                daemon.serve(opening(rig), stop=stop, again=again, on_ready=lambda _: ready.set())
+            )
+            await ready.wait()
+            await until(lambda: rig.reloads == 1)
+            rig.reloaded = InvalidArgument("file:3: wrong")
+            again.set()
+            await until(lambda: rig.reloads == 2)
+            rig.reloaded = Reloaded()
+            again.set()
+            await until(lambda: rig.reloads == 3)
+            stop.set()
+
+    async def test_the_time_to_drain_is_the_one_that_holds_at_the_end(
+        self, directory: Path
+    ) -> None:
+        path, service = directory / "orlop.sock", MemoryService()
+        service.hold[BUSYBOX] = asyncio.Event()
+        rig = Rig(service, f"unix://{path}", drain_seconds=60)
+        stop, ready = asyncio.Event(), asyncio.Event()
+        async with ControlClient(rig.address) as client, asyncio.TaskGroup() as group:
+            serving = group.create_task(
+                daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set())
+            )
+            await ready.wait()
+            pull = asyncio.ensure_future(client.pull("busybox"))
+            await until(lambda: bool(service.pulls()))
+            rig.drain_seconds = 0
+            stop.set()
+            await asyncio.wait_for(serving, 5)
+            with pytest.raises(Unavailable):
+                await pull
 
 
 def test_an_unknown_log_level_is_refused() -> None:

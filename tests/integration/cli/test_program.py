@@ -10,7 +10,10 @@ from typing import Protocol
 
 import pytest
 
+from orlop.errors import InvalidArgument
+from orlop.plugins.host import PluginState, Reloaded
 from orlop.testing.memory_service import MemoryService, shelf
+from tests.rigs.doors import Rig
 
 APP = "registry.example/team/app:v1"
 
@@ -19,6 +22,7 @@ class Served(Protocol):
     """See conftest."""
 
     service: MemoryService
+    rig: Rig
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]: ...
 
@@ -148,3 +152,36 @@ async def _cancelled(served: Served) -> None:
     async with asyncio.timeout(10):
         while served.service.cancelled != [APP]:  # noqa: ASYNC110 (nobody tells when)
             await asyncio.sleep(0.01)
+
+
+async def test_plugins(served: Served) -> None:
+    served.rig.states = (
+        PluginState("a.v1", "x", "loaded", requires=("b.v1",), exports={"root": "/r", "b": "c"}),
+        PluginState("orlop.plugins", "mine", "failed", "no\x1b[31mluck"),
+    )
+    code, out, err = await served.run("plugins")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "TYPE           ID    STATE   ABOUT",
+        "a.v1           x     loaded  b=c, root=/r",
+        "orlop.plugins  mine  failed  no\\x1b[31mluck",
+    ]
+    assert json.loads((await served.run("plugins", "-o", "json"))[1])[0] == {
+        "type": "a.v1",
+        "id": "x",
+        "state": "loaded",
+        "reason": "",
+        "requires": ["b.v1"],
+        "exports": {"root": "/r", "b": "c"},
+    }
+
+
+async def test_reloading_the_configuration(served: Served) -> None:
+    served.rig.reloaded = Reloaded(("a", "b"), ("c",), ("file:3: odd",))
+    code, out, err = await served.run("config", "reload")
+    assert (code, err) == (0, "orlop: warning: file:3: odd\n")
+    assert out == "applied: a\napplied: b\nneeds a restart: c\n"
+    served.rig.reloaded = InvalidArgument("file:3: wrong", hint="right it")
+    code, out, err = await served.run("config", "reload")
+    assert (code, out) == (2, "")
+    assert err == "orlop: file:3: wrong\nhint: right it\n"

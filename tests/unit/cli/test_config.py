@@ -29,6 +29,22 @@ def test_check_tells_file_and_line(run: Run, tmp_path: Path) -> None:
     assert run("config", "check", "--config", str(tmp_path / "none"))[0] == 3
 
 
+def test_check_knows_the_names_of_plugins(run: Run, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.toml",
+        'version = 4\ndisabled_plugins = ["io.containerd.snapshotter.v1.nativ"]\n'
+        'required_plugins = ["io.containerd.cri.v1.runtime"]\n',
+    )
+    code, out, err = run("config", "check", "--config", path)
+    assert (code, out) == (0, "no errors, 2 warnings\n")
+    assert "did you mean io.containerd.snapshotter.v1.native?" in err
+    assert "io.containerd.cri.v1.runtime is no plugin of an image service" in err
+    path = write(tmp_path / "c.toml", 'version = 4\nrequired_plugins = ["a.v1.b"]\n')
+    code, out, err = run("config", "check", "--config", path)
+    assert (code, out) == (2, "")
+    assert "required plugin a.v1.b cannot start: there is no such plugin" in err
+
+
 def test_warnings_go_to_standard_error(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path / "c.toml", f'version = 4\n[plugins."{IMAGES}"]\nsnapshoter = "x"\n')
     code, out, err = run("config", "check", "--config", path)

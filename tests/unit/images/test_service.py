@@ -110,6 +110,18 @@ async def test_pinned_by_a_label(bench: Bench) -> None:
     assert not bench.service.pinned(Image(ONE, (name(f"{APP}:v1", ONE, **label),)))
 
 
+async def test_other_settings_hold_from_the_next_call_on(bench: Bench) -> None:
+    image = Image(ONE, (name(f"{APP}:v1", ONE),))
+    settings = ServiceSettings(Platform("linux", "amd64"), pinned=(f"{APP}:v1",))
+    bench.service.reload(settings)
+    assert bench.service.pinned(image)
+    with pytest.raises(InvalidArgument, match="pinned image 'Not A Reference'"):
+        bench.service.reload(replace(settings, pinned=("Not A Reference",)))
+    assert bench.service.pinned(image)
+    bench.service.reload(replace(settings, pinned=()))
+    assert not bench.service.pinned(image)
+
+
 def test_a_pinned_image_that_makes_no_sense(bench: Bench) -> None:
     settings = ServiceSettings(Platform("linux", "amd64"), pinned=("Not A Reference",))
     with pytest.raises(InvalidArgument, match="pinned image 'Not A Reference'"):

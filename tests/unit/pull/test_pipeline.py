@@ -194,12 +194,27 @@ async def test_downloads_of_all_images(bench: Bench) -> None:
     assert max(counts) == 2
 
 
-async def most_at_once(pipeline: Pipeline, request: PullRequest) -> int:
-    """The largest number of layers of all pulls that were downloading."""
+async def test_new_limits_are_for_the_pulls_that_come(bench: Bench) -> None:
+    bench.registry.fail(Fault(delay=0.03), path="/blobs/", times=None)
+    pipeline = bench.pipeline(total_downloads=1)
+    other = build_image([[file("x", os.urandom(100_000))] for _ in range(3)])
+    first, second = bench.offer(), bench.offer(other, "other")
+    running = asyncio.create_task(most_at_once(pipeline, first, own=True))
+    await until(lambda: len(pipeline.pulls()) == 1)
+    pipeline.reload(PullSettings(concurrent_downloads=2, progress_timeout=0))
+    assert await most_at_once(pipeline, second, own=True) == 2
+    assert await running == 1
+
+
+async def most_at_once(pipeline: Pipeline, request: PullRequest, *, own: bool = False) -> int:
+    """The largest number of layers that were downloading, of all pulls or of the ``own`` one."""
     most = 0
     pulling = asyncio.create_task(pipeline.pull(request))
     while not pulling.done():
-        now = sum(layer.phase == "downloading" for one in pipeline.pulls() for layer in one.layers)
+        pulls = [
+            one for one in pipeline.pulls() if not own or one.reference == str(request.reference)
+        ]
+        now = sum(layer.phase == "downloading" for one in pulls for layer in one.layers)
         most = max(most, now)
         await asyncio.sleep(0.002)
     await pulling
