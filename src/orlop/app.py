@@ -1,6 +1,6 @@
 """The composition root: configuration and plugins become a running image service.
 
-``inventory`` is what there is, ``opened`` starts it in its order and yields the
+``in_stock`` is what there is, ``opened`` starts it in its order and yields the
 service; ``embedded`` is the same for one process that needs no daemon. What is
 decided is decided in a room: here the rooms are put together.
 """
@@ -21,7 +21,7 @@ from orlop.config.keys import IMAGES, PLUGINS, show
 from orlop.config.load import load
 from orlop.config.schema import Config, ImageConfig
 from orlop.config.sections import BUILTIN_SECTIONS, Section
-from orlop.errors import FailedPrecondition, InvalidArgument
+from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError
 from orlop.images.facade import Library
 from orlop.linux.root import lock_root, open_root
 from orlop.plugins import reload
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from orlop.config.draft import Draft, Step
     from orlop.config.load import Loaded
     from orlop.plugins.host import PluginState
     from orlop.plugins.names import Selection
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class Stock:
     """What there is to start.
 
     Attributes:
@@ -59,11 +60,16 @@ class Inventory:
     failed: tuple[PluginState, ...] = ()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each plugin that was brought in vain."""
+        return tuple(f"plugin {one.name} cannot be used: {one.reason}" for one in self.failed)
+
+    @property
     def sections(self) -> tuple[Section, ...]:
         """Tables of a document that are read for plugins of third parties."""
         own = {section.name for section in BUILTIN_SECTIONS}
         found = {
-            plugin.table: Section(plugin.table, plugin.config, plugin.migrate)
+            plugin.table: Section(plugin.table, plugin.config, _step(plugin))
             for plugin in reversed(self.registrations)
             if plugin.config is not None and plugin.table not in own
         }
@@ -83,11 +89,11 @@ class Inventory:
         return load(path, sections=self.sections)
 
 
-def inventory() -> Inventory:
+def in_stock() -> Stock:
     """What is in the box, and what installed distributions bring."""
     own = builtin()
     others = discover(taken=[plugin.name for plugin in own])
-    return Inventory((*own, *others.registrations), others.failed)
+    return Stock((*own, *others.registrations), others.failed)
 
 
 class App:
@@ -101,7 +107,7 @@ class App:
     def __init__(
         self,
         config: Config,
-        stock: Inventory,
+        stock: Stock,
         *,
         read: Callable[[], Loaded] | None = None,
         warnings: tuple[str, ...] = (),
@@ -158,9 +164,10 @@ class App:
             new = _tables(loaded.config, self._stock.sections)
             found = reload.changes(self._tables, new, hooks)
             tables = reload.in_force(self._tables, new, found.applied)
-            for commit in reload.prepare(found, tables, hooks):
-                commit()
+            commits = reload.prepare(found, tables, hooks)
             self._tables = tables
+            for commit in commits:
+                _put_in_force(commit)
         reloaded = Reloaded(
             tuple(map(_shown, found.applied)), tuple(map(_shown, found.restart)), loaded.warnings
         )
@@ -177,6 +184,34 @@ class App:
         return self._running
 
 
+def _put_in_force(commit: Commit) -> None:
+    """A plugin that breaks its promise must not keep the others from their new values."""
+    try:
+        commit()
+    except Exception:  # noqa: BLE001 - foreign code may raise anything
+        structlog.get_logger().exception("configuration not applied, by a defect of a plugin")
+
+
+def _step(plugin: Registration) -> Step | None:
+    """The plugin's migration; a defect in it ends in an error that names the plugin."""
+    migrate = plugin.migrate
+    if migrate is None:
+        return None
+
+    def step(version: int, draft: Draft) -> None:
+        try:
+            migrate(version, draft)
+        except OrlopError:
+            raise
+        except Exception as error:
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InvalidArgument(
+                f"plugin {plugin.name} cannot lift its table from version {version}: {cause}"
+            ) from error
+
+    return step
+
+
 def _keep(_: object) -> Commit:
     """The daemon asks when it ends: there is nothing to tell it before."""
     return lambda: None
@@ -188,7 +223,7 @@ _DRAINING = Hook("orlop", IMAGES[1], ("drain_timeout",), _keep)
 @asynccontextmanager
 async def opened(
     config: Config,
-    stock: Inventory | None = None,
+    stock: Stock | None = None,
     *,
     daemon: bool = False,
     read: Callable[[], Loaded] | None = None,
@@ -205,7 +240,7 @@ async def opened(
         StoreLocked: somebody else works on this root.
         OrlopError: a plugin that is needed cannot start; its message names it.
     """
-    stock = stock or inventory()
+    stock = stock or in_stock()
     chosen = stock.select(config)
     order = plan(
         stock.registrations, disabled=chosen.disabled, required=chosen.required, daemon=daemon
@@ -233,7 +268,7 @@ async def embedded_app(
     Raises:
         OrlopError: as ``opened``.
     """
-    stock = inventory()
+    stock = in_stock()
     config = (loaded or stock.load()).config
     config = with_directories(config, root=root, state=state or os.path.join(root, "state"))
     async with opened(config, stock) as app:

@@ -405,7 +405,7 @@ def main(
     """
     limit_arenas(2)
     procs.allow_descriptors()
-    stock = app.inventory()
+    stock = app.in_stock()
 
     def read() -> Loaded:
         loaded = stock.load(config)
@@ -424,6 +424,8 @@ def main(
             for plugin in opened.states:
                 if plugin.state == "failed":
                     log.warning("plugin failed", plugin=plugin.name, reason=plugin.reason)
+                elif plugin.state == "skipped":
+                    log.info("plugin skipped", plugin=plugin.name, reason=plugin.reason)
             yield opened
 
     return run(open_served)

@@ -62,7 +62,8 @@ def test_commands(page: str, registry: DistributionRegistry, daemon: Daemon, hom
     for words in commands(page):
         if words[0] == "orlop" and words[1] != "daemon":
             arguments = [places.get(word, word) for word in words[1:]]
-            alone = "--root" in arguments or arguments[0] in WITHOUT_SERVICE
+            alone = arguments[0] in WITHOUT_SERVICE and arguments[1:2] != ["reload"]
+            alone = alone or "--root" in arguments
             options = () if alone else ("--address", daemon.address)
             result = Program(options).run(*arguments)
             assert result.code == 0, f"{shlex.join(words)}: {result.err}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
+from structlog.testing import capture_logs
 
-from orlop.app import embedded, embedded_app, inventory, opened, with_directories
+from orlop.app import Stock, embedded, embedded_app, in_stock, opened, with_directories
 from orlop.builtin import (
     DOOR,
     ENTRANCE,
@@ -23,7 +26,7 @@ from orlop.builtin import (
     builtin,
 )
 from orlop.config.durations import Duration
-from orlop.config.load import Loaded
+from orlop.config.load import Loaded, loads
 from orlop.config.schema import (
     Config,
     ImageConfig,
@@ -40,10 +43,14 @@ from orlop.errors import (
 )
 from orlop.plugins.graph import plan
 from orlop.plugins.host import Reloaded
+from orlop.plugins.registration import Context, Registration
 from orlop.ports.service import PullOptions
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from orlop.plugins.registration import Draft, Migrate
 
 
 def config(root: Path, **images: object) -> Config:
@@ -271,7 +278,7 @@ async def test_required_plugins_of_the_runtime_are_warned_about(tmp_path: Path) 
 async def test_a_new_configuration(tmp_path: Path) -> None:
     root = tmp_path / "root"
     document = [config(root, max_concurrent_downloads=1, drain_timeout=Duration.parse("9s"))]
-    async with opened(document[0], inventory(), read=lambda: Loaded(document[0])) as app:
+    async with opened(document[0], in_stock(), read=lambda: Loaded(document[0])) as app:
         assert await app.reload() == Reloaded()
         assert app.drain_seconds == 9
         document[0] = config(
@@ -300,3 +307,93 @@ async def test_a_program_with_a_store_has_nothing_to_read_again(tmp_path: Path) 
         with pytest.raises(FailedPrecondition, match="no configuration to read again"):
             await app.reload()
         assert await app.plugins() == app.states
+
+
+class Strange(Struct, frozen=True):
+    """The table of a plugin of somebody else."""
+
+    level: int = 1
+    name: str = ""
+
+
+def stock_with(
+    prepare: Callable[[object], Callable[[], None]], migrate: Migrate | None = None
+) -> Stock:
+    """All that is in the box, and a plugin that lets itself be configured."""
+
+    @asynccontextmanager
+    async def init(context: Context) -> AsyncIterator[object]:
+        context.on_reload(prepare, keys=("level",))
+        yield context.config
+
+    strange = Registration("strange.v1", "x", init, config=Strange, migrate=migrate)
+    return Stock((*builtin(), strange))
+
+
+def strange(root: Path, **table: object) -> Loaded:
+    loaded = loads(
+        'version = 4\n[plugins."strange.v1.x"]\n'
+        + "".join(f"{name} = {value!r}\n" for name, value in table.items()),
+        sections=Stock((Registration("strange.v1", "x", nullcontext, config=Strange),)).sections,
+    )
+    directories = with_directories(loaded.config, root=str(root), state=str(root / "state"))
+    return replace(loaded, config=directories)
+
+
+@pytest.mark.root
+async def test_a_plugin_takes_the_keys_that_it_offers_and_no_others(tmp_path: Path) -> None:
+    root, given = tmp_path / "root", []
+
+    def prepare(new: object) -> Callable[[], None]:
+        return lambda: given.append(new)
+
+    document = [strange(root, level=2)]
+    stock = stock_with(prepare)
+    async with opened(document[0].config, stock, read=lambda: document[0]) as app:
+        document[0] = strange(root, level=3, name="new")
+        reloaded = await app.reload()
+    assert reloaded.applied == ('plugins."strange.v1.x".level',)
+    assert reloaded.restart == ('plugins."strange.v1.x".name',)
+    assert given == [Strange(level=3)]
+
+
+@pytest.mark.root
+async def test_one_refusal_is_everybodys(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+
+    def prepare(new: object) -> Callable[[], None]:
+        raise InvalidArgument("level 3 is too much")
+
+    document = [strange(root)]
+    async with opened(document[0].config, stock_with(prepare), read=lambda: document[0]) as app:
+        other = strange(root, level=3).config
+        images = structs.replace(other.images, drain_timeout=Duration.parse("9s"))
+        document[0] = Loaded(structs.replace(other, images=images))
+        with pytest.raises(InvalidArgument, match="level 3 is too much"):
+            await app.reload()
+        assert app.drain_seconds == Config().images.drain_timeout.seconds
+
+
+@pytest.mark.root
+async def test_a_plugin_that_breaks_its_promise_harms_nobody_else(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+
+    def prepare(new: object) -> Callable[[], None]:
+        return lambda: [].pop()
+
+    document = [strange(root)]
+    async with opened(document[0].config, stock_with(prepare), read=lambda: document[0]) as app:
+        document[0] = strange(root, level=3)
+        with capture_logs() as logs:
+            assert len((await app.reload()).applied) == 1
+            assert await app.reload() == Reloaded()
+    assert "configuration not applied, by a defect of a plugin" in [log["event"] for log in logs]
+
+
+def test_a_migration_that_fails_is_named() -> None:
+    def migrate(version: int, draft: Draft) -> None:
+        raise KeyError(version)
+
+    sections = stock_with(lambda _: lambda: None, migrate).sections
+    with pytest.raises(InvalidArgument, match=r"plugin strange\.v1\.x cannot lift .* KeyError: 1"):
+        loads("version = 1\n", sections=sections)

@@ -24,10 +24,10 @@ FileOption = Annotated[
 @app.command()
 def default() -> None:
     """Print the default configuration, with an explanation of every key."""
-    from orlop.app import inventory
+    from orlop.app import in_stock
     from orlop.config.text import default_text
 
-    render.say(default_text(inventory().sections).rstrip("\n"))
+    render.say(default_text(in_stock().sections).rstrip("\n"))
 
 
 @app.command()
@@ -36,11 +36,11 @@ def check(config: FileOption = None, output: OutputOption = Output.TABLE) -> Non
 
     With -o json: an object with "warnings", a list of texts.
     """
-    from orlop.app import inventory
+    from orlop.app import in_stock
 
-    stock = inventory()
+    stock = in_stock()
     loaded = stock.load(config)
-    warnings = (*loaded.warnings, *stock.select(loaded.config).warnings)
+    warnings = (*loaded.warnings, *stock.select(loaded.config).warnings, *stock.warnings)
     if output is Output.JSON:
         render.document({"warnings": list(warnings)})
         return
@@ -88,10 +88,10 @@ def dump(config: FileOption = None, output: OutputOption = Output.TABLE) -> None
     With -o json: the same document as an object; the image service's part is at
     plugins["io.containerd.cri.v1.images"].
     """
-    from orlop.app import inventory
+    from orlop.app import in_stock
     from orlop.config.text import document
 
-    stock = inventory()
+    stock = in_stock()
     loaded = stock.load(config)
     for warning in loaded.warnings:
         render.note(f"warning: {warning}")
@@ -115,11 +115,11 @@ def migrate(
     imports are not followed. With -o json: the document as an object, and in it
     "report", a list of {"kind", "old", "new", "reason"}.
     """
-    from orlop.app import inventory
+    from orlop.app import in_stock
     from orlop.config.keys import show
     from orlop.config.sources import parse, read
 
-    steps = [section.migrate for section in inventory().sections if section.migrate]
+    steps = [section.migrate for section in in_stock().sections if section.migrate]
     migrated = parse(read(file), path=file, steps=steps).migrated
     if output is Output.JSON:
         report = [
@@ -151,10 +151,10 @@ def explain(
     With -o json: a list of {"key", "type", "default", "meaning", "value", "from"};
     "value" is null for keys that hold a name of your choice.
     """
-    from orlop.app import inventory
+    from orlop.app import in_stock
     from orlop.config.explain import explain as explained
 
-    stock = inventory()
+    stock = in_stock()
     found = explained(stock.load(config), key, stock.sections)
     if output is Output.JSON:
         render.document([one.plain() for one in found])

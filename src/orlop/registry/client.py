@@ -46,16 +46,18 @@ class RegistryClient:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings or RegistrySettings()
+        self._limits = limits
+        self._clock = clock
+        self._jitter = jitter
         self._transport = Transport(self._settings, limits)
-        self._exchange = Exchange(
-            self._transport, self._settings, limits=limits, clock=clock, jitter=jitter
-        )
+        self._exchange = self._new_exchange()
         self._tokens = TokenCache()
 
     def reload(self, settings: RegistrySettings) -> None:
-        """Use other settings from the next ``remote`` on; certificate files are read again."""
-        self._settings = self._exchange.settings = settings
+        """Use other settings for pulls that start from now on; read certificate files again."""
+        self._settings = settings
         self._transport.reload(settings)
+        self._exchange = self._new_exchange()
 
     def remote(
         self, reference: Reference, *, credentials: Credentials | None, traffic: Traffic
@@ -77,3 +79,12 @@ class RegistryClient:
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
         await self._transport.close()
+
+    def _new_exchange(self) -> Exchange:
+        return Exchange(
+            self._transport,
+            self._settings,
+            limits=self._limits,
+            clock=self._clock,
+            jitter=self._jitter,
+        )

@@ -127,6 +127,8 @@ def test_its_keys_are_known_migrated_and_explained(installed: dict[str, str], ho
     assert f"{path}:4: " in result.err
     assert "did you mean failures_only?" in result.err
     assert "Leave out pulls that succeed." in orlop("config", "default", environment=installed).out
+    result = orlop("config", "check", "--config", str(path), environment=installed)
+    assert "plugin orlop.plugins.broken cannot be used: " in result.err
     result = orlop("config", "migrate", str(path), environment=installed)
     assert f'plugins."{NAME}".file -> plugins."{NAME}".path' in result.err
     result = orlop(
