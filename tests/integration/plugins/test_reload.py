@@ -1,8 +1,8 @@
-"""SIGHUP and ``orlop config reload``, on a daemon with all of orlop behind it."""
+"""SIGHUP and Reload, on a daemon with all of orlop behind it."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import socket
 import tempfile
 import time
@@ -14,6 +14,9 @@ import pytest
 
 from orlop._proto import runtime_v1_pb2 as pb
 from orlop._proto import runtime_v1_pb2_grpc as rpc
+from orlop.control.client import ControlClient
+from orlop.errors import InvalidArgument, Unimplemented
+from orlop.plugins.host import Reloaded
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image
 from orlop.testing.layers import file
@@ -43,6 +46,26 @@ def offer(registry: FakeRegistry, image: BuiltImage) -> str:
     return f"{registry.address}/team/app:v1"
 
 
+def pull(daemon: Running, name: str) -> None:
+    """Pull an image."""
+
+    async def work() -> None:
+        async with ControlClient(daemon.address) as client:
+            await client.pull(name)
+
+    asyncio.run(work())
+
+
+def reload(daemon: Running) -> Reloaded:
+    """Let the daemon read its configuration again."""
+
+    async def work() -> Reloaded:
+        async with ControlClient(daemon.address) as client:
+            return await client.reload()
+
+    return asyncio.run(work())
+
+
 def pinned(daemon: Running, name: str) -> tuple[bool, ...]:
     """What ListImages and ImageStatus say of the only image."""
     with grpc.insecure_channel(daemon.address) as channel:
@@ -56,7 +79,7 @@ def test_what_can_change_changes_and_the_rest_is_named(home: Path) -> None:
     image = build_image([[file("etc/word", b"word")]])
     with FakeRegistry() as registry, Running(home) as daemon:
         name = offer(registry, image)
-        assert daemon.run("pull", name).code == 0
+        pull(daemon, name)
         assert pinned(daemon, name) == (False, False)
 
         document = (
@@ -79,15 +102,10 @@ def test_what_can_change_changes_and_the_rest_is_named(home: Path) -> None:
         assert pinned(daemon, name) == (True, True)
 
         daemon.write("")
-        done = daemon.run("config", "reload", "-o", "json")
-        assert done.code == 0, done.err
-        assert json.loads(done.out) == {
-            "applied": [f"{IMAGES}.max_concurrent_downloads", f"{IMAGES}.pinned_images"],
-            "restart": [],
-            "warnings": [],
-        }
+        applied = (f"{IMAGES}.max_concurrent_downloads", f"{IMAGES}.pinned_images")
+        assert reload(daemon) == Reloaded(applied)
         assert pinned(daemon, name) == (False, False)
-        assert daemon.run("config", "reload").out == "nothing has changed\n"
+        assert reload(daemon) == Reloaded()
         assert daemon.stop() == 0
 
 
@@ -97,11 +115,10 @@ def test_what_the_command_line_says_stays(home: Path) -> None:
             'root = "/elsewhere"\n[plugins."io.containerd.server.v1.grpc"]\n'
             'address = "unix:///elsewhere.sock"\n'
         )
-        assert daemon.run("config", "reload").out == "nothing has changed\n"
+        assert reload(daemon) == Reloaded()
         daemon.write("root = 5\n")
-        refused = daemon.run("config", "reload")
-        assert refused.code != 0
-        assert refused.err.startswith(f"orlop: {daemon.config}:2: ")
+        with pytest.raises(InvalidArgument, match=f"^{daemon.config}:2: "):
+            reload(daemon)
         daemon.write(f'[{IMAGES}]\ndrain_timeout = "1s"\nimage_pull_with_sync_fs = false\n')
         assert daemon.run("config", "reload").out == (
             f"applied: {IMAGES}.drain_timeout\nneeds a restart: {IMAGES}.image_pull_with_sync_fs\n"
@@ -114,7 +131,7 @@ def test_registries_are_asked_in_the_new_way(home: Path) -> None:
     image = build_image([[file("etc/word", b"word")]])
     with FakeRegistry() as registry, Running(home) as daemon:
         name = offer(registry, image)
-        assert daemon.run("pull", name).code == 0
+        pull(daemon, name)
         assert not any("x-team" in request.headers for request in registry.requests)
         registry.clear_requests()
         daemon.write(
@@ -124,14 +141,15 @@ def test_registries_are_asked_in_the_new_way(home: Path) -> None:
         assert daemon.run("config", "reload").out == (
             f"applied: {IMAGES}.registry.headers\napplied: {IMAGES}.registry.insecure_registries\n"
         )
-        assert daemon.run("pull", name).code == 0
+        pull(daemon, name)
         assert {request.headers.get("x-team") for request in registry.requests} == {"blue"}
 
 
 def test_a_daemon_without_a_door(home: Path) -> None:
     document = 'disabled_plugins = ["io.containerd.grpc.v1.control"]\n'
     with Running(home, document) as daemon:
-        assert "does not know this call" in daemon.run("plugins").err
+        with pytest.raises(Unimplemented):
+            reload(daemon)
         with grpc.insecure_channel(daemon.address) as channel:
             stub = rpc.ImageServiceStub(channel)  # type: ignore[no-untyped-call]
             assert list(stub.ListImages(pb.ListImagesRequest(), timeout=10).images) == []
