@@ -68,12 +68,13 @@ class Stock:
     def sections(self) -> tuple[Section, ...]:
         """Tables of a document that are read for plugins of third parties."""
         own = {section.name for section in BUILTIN_SECTIONS}
-        found = {
-            plugin.table: Section(plugin.table, plugin.config, _step(plugin))
-            for plugin in reversed(self.registrations)
-            if plugin.config is not None and plugin.table not in own
-        }
-        return tuple(reversed(found.values()))
+        found: dict[str, Section] = {}
+        for plugin in self.registrations:
+            for table, schema in plugin.schemas.items():
+                if table not in own:
+                    step = _step(plugin) if table == plugin.table else None
+                    found.setdefault(table, Section(table, schema, step))
+        return tuple(found.values())
 
     def select(self, config: Config) -> Selection:
         """The plugins that the operator means. Raises InvalidArgument, see ``names.select``."""

@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,9 @@ from orlop.app import Stock, embedded, embedded_app, in_stock, opened, with_dire
 from orlop.builtin import (
     DOOR,
     ENTRANCE,
+    PULL_KEYS,
     SERVICE,
+    SERVICE_KEYS,
     SNAPSHOTTER,
     UNPACK,
     _pull_settings,
@@ -48,7 +51,6 @@ from orlop.ports.service import PullOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from orlop.plugins.registration import Draft, Migrate
 
@@ -299,6 +301,24 @@ async def test_a_new_configuration(tmp_path: Path) -> None:
         assert app.drain_seconds == 4
         document[0] = structs.replace(document[0], state="/elsewhere")
         assert (await app.reload()).restart[-1] == "state"
+
+
+def test_of_every_key_it_is_known_whether_it_can_change() -> None:
+    """A new key belongs into a list of ``orlop.builtin`` and the daemon's page, or here."""
+    restart = {
+        "disable_snapshot_annotations",
+        "image_decryption",
+        "image_pull_with_sync_fs",
+        "isolation",
+        "snapshotter",
+        "stats_collect_period",
+        "use_local_image_pull",
+    }
+    changing = {*PULL_KEYS, *SERVICE_KEYS, "registry", "drain_timeout"}
+    assert changing | restart == set(ImageConfig.__struct_fields__)
+    assert changing.isdisjoint(restart)
+    page = (Path(__file__).parents[2] / "docs/rooms/daemon.md").read_text()
+    assert [key for key in changing if f"`{key}`" not in page] == []
 
 
 @pytest.mark.root

@@ -84,6 +84,7 @@ class Context:
 
     Attributes:
         config: the ``Registration.config`` that its table holds; None without one.
+        also: the further tables of ``Registration.also``, by their names.
         root: the plugin's directory for what must last; not created yet.
         state: the plugin's directory for what ends with the machine's run; ditto.
         started: instances of what it requires and wants, by full name.
@@ -102,6 +103,7 @@ class Context:
     registration: Registration | None = None
     exports: dict[str, str] = field(default_factory=dict)
     hooks: list[Hook] = field(default_factory=list)
+    also: Mapping[str, object] = field(default_factory=dict)
 
     def all_of(self, kind: str) -> dict[str, object]:
         """Started instances of a required or wanted type, by id."""
@@ -159,6 +161,7 @@ class Registration:
             None: it has nothing to configure.
         section: name of the table in ``[plugins]`` that it reads; "" is its full
             name. Several may read one table, each with a struct of its own.
+        also: structs for further tables that it looks at, by the tables' names.
         migrate: lifts the table in a document from the given version to the
             next one. Pure.
         aliases: further names that mean it in ``disabled_plugins`` and
@@ -174,6 +177,7 @@ class Registration:
     wants: tuple[str, ...] = ()
     config: Schema | None = None
     section: str = ""
+    also: Mapping[str, Schema] = field(default_factory=dict)
     migrate: Migrate | None = None
     aliases: tuple[str, ...] = ()
     optional: bool = False
@@ -187,8 +191,8 @@ class Registration:
             )
         if not _ID.fullmatch(self.id):
             raise InvalidArgument(f"not the id of a plugin: {self.id!r}")
-        if self.config is not None:
-            _check_struct(self.name, self.config)
+        for kind in self.schemas.values():
+            _check_struct(self.name, kind)
 
     @property
     def name(self) -> str:
@@ -199,6 +203,12 @@ class Registration:
     def table(self) -> str:
         """Name of the table that it reads."""
         return self.section or self.name
+
+    @property
+    def schemas(self) -> dict[str, Schema]:
+        """All tables that it reads, its own first."""
+        own = {} if self.config is None else {self.table: self.config}
+        return {**own, **self.also}
 
 
 def _check_struct(name: str, kind: object) -> None:

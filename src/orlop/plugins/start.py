@@ -125,4 +125,5 @@ def _context(
         {name: instances[name] for name in predecessors(plugin, names)},
         setting.host,
         plugin,
+        also={name: setting.section(name, kind) for name, kind in plugin.also.items()},
     )

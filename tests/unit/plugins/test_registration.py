@@ -61,6 +61,10 @@ def test_context_finds_what_has_started() -> None:
 def test_a_plugin_reads_the_table_of_its_name_or_another() -> None:
     assert Registration(SNAPSHOTTER, "x", init).table == f"{SNAPSHOTTER}.x"
     assert Registration(SNAPSHOTTER, "x", init, section="a.v1.b").table == "a.v1.b"
+    also = {"c.v1.d": Settings}
+    assert Registration(SNAPSHOTTER, "x", init, also=also).schemas == also
+    both = Registration(SNAPSHOTTER, "x", init, config=Settings, also=also).schemas
+    assert list(both) == [f"{SNAPSHOTTER}.x", "c.v1.d"]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +76,9 @@ def test_a_plugin_reads_the_table_of_its_name_or_another() -> None:
     ],
 )
 def test_a_configuration_that_cannot_be_one(kind: type[msgspec.Struct], cause: str) -> None:
-    with pytest.raises(InvalidArgument, match=rf"plugin {SNAPSHOTTER}\.x: .*{cause}"):
-        Registration(SNAPSHOTTER, "x", init, config=kind)
+    for given in ({"config": kind}, {"also": {"a.v1.b": kind}}):
+        with pytest.raises(InvalidArgument, match=rf"plugin {SNAPSHOTTER}\.x: .*{cause}"):
+            Registration(SNAPSHOTTER, "x", init, **given)
 
 
 def test_facts_are_published() -> None:

@@ -190,6 +190,15 @@ async def test_what_is_wanted_is_given_when_it_runs() -> None:
         assert log.contexts["c"].started == {"a.v1.y": "B"}
 
 
+async def test_further_tables_are_given() -> None:
+    log = Log()
+    also = {"x.v1.y": Settings}
+    plugins = plan((Registration("a.v1", "x", log.init("a"), also=also),))
+    async with started(plugins, SETTING):
+        assert log.contexts["a"].also == {"x.v1.y": Settings(level=6)}
+        assert log.contexts["a"].config is None
+
+
 async def test_facts_and_hooks_are_gathered_from_what_runs() -> None:
     @asynccontextmanager
     async def init(context: Context) -> AsyncIterator[object]:
