@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from msgspec import structs
 
-from orlop.builtin import ENTRANCE, SERVICE, builtin
+from orlop.builtin import CRI, ENTRANCE, SERVICE, builtin
 from orlop.config.keys import IMAGES, PLUGINS, show
 from orlop.config.load import load
 from orlop.config.schema import Config, ImageConfig
@@ -246,7 +246,11 @@ async def opened(
     order = plan(
         stock.registrations, disabled=chosen.disabled, required=chosen.required, daemon=daemon
     )
-    app = App(config, stock, read=read, warnings=chosen.warnings)
+    warnings = chosen.warnings
+    if daemon and CRI in chosen.disabled:
+        # Documents for machines without Kubernetes say so; nobody shall look for long.
+        warnings += (f"disabled_plugins: without {CRI} kubelet and crictl are not served",)
+    app = App(config, stock, read=read, warnings=warnings)
     with lock_root(config.root):
         os.close(open_root(config.state))
         setting = Setting(config.section, config.root, config.state, app)

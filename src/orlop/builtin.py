@@ -49,6 +49,9 @@ IMAGES = "io.containerd.cri.v1"
 DOOR = "io.containerd.grpc.v1"
 SERVER = "io.containerd.server.v1"
 
+CRI = f"{DOOR}.cri"
+"""Full name of the door for kubelet and crictl."""
+
 SERVICE = f"{IMAGES}.images"
 """Full name of the plugin whose instance is the ``ImageService``."""
 

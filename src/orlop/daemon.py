@@ -425,7 +425,7 @@ def main(
                 if plugin.state == "failed":
                     log.warning("plugin failed", plugin=plugin.name, reason=plugin.reason)
                 elif plugin.state == "skipped":
-                    log.info("plugin skipped", plugin=plugin.name, reason=plugin.reason)
+                    log.debug("plugin skipped", plugin=plugin.name, reason=plugin.reason)
             yield opened
 
     return run(open_served)

@@ -37,6 +37,7 @@ from orlop.config.schema import (
     RegistryConfig,
     RuntimePlatform,
 )
+from orlop.control import HealthDoor
 from orlop.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -225,11 +226,44 @@ async def test_a_daemon_without_one_of_its_doors(tmp_path: Path) -> None:
     made = structs.replace(config(tmp_path / "root"), disabled_plugins=(f"{DOOR}.control",))
     async with opened(made, daemon=True) as app:
         services = [service for door in app.entrance.doors for service in door.services]
+        assert app.warnings == ()
     assert services == [
         "runtime.v1.ImageService",
         "runtime.v1.RuntimeService",
         "grpc.health.v1.Health",
     ]
+    made = structs.replace(made, disabled_plugins=(f"{DOOR}.cri",))
+    async with opened(made, daemon=True) as app:
+        assert "kubelet and crictl are not served" in app.warnings[0]
+    async with opened(made) as app:
+        assert app.warnings == ()
+
+
+class ExtraDoor:
+    """A door of somebody else."""
+
+    services = ("extra.v1.Extra",)
+
+    def register(self, server: object, watch: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.root
+async def test_a_door_of_somebody_else(tmp_path: Path) -> None:
+    extra = Registration(
+        DOOR, "extra", lambda _: nullcontext(ExtraDoor()), requires=(SERVICE,), optional=True
+    )
+    stock = Stock((*builtin(), extra))
+    made = config(tmp_path / "root")
+    async with opened(made, stock, daemon=True) as app:
+        assert "extra.v1.Extra" in [name for door in app.entrance.doors for name in door.services]
+        (health,) = (door for door in app.entrance.doors if isinstance(door, HealthDoor))
+        assert "extra.v1.Extra" in health.others
+    # It is no different from ours: a program with a store of its own does not start it.
+    async with opened(made, Stock((*builtin(), replace(extra, daemon=True)))) as app:
+        states = {one.id: one.state for one in app.states}
+        assert states["extra"] == "skipped"
 
 
 @pytest.mark.root

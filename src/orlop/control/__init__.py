@@ -52,13 +52,13 @@ class HealthDoor:
     """An ``orlop.ports.doors.Door`` that says whether the daemon serves: grpc.health.v1.
 
     Args:
-        services: full names of all other services.
+        others: full names of all other services.
     """
 
     services = ("grpc.health.v1.Health",)
 
-    def __init__(self, services: Iterable[str]) -> None:
-        self._others = tuple(services)
+    def __init__(self, others: Iterable[str]) -> None:
+        self.others = tuple(others)
         self._health: Health | None = None
 
     def register(self, server: grpc.aio.Server, watch: Watch) -> None:  # noqa: ARG002 - no call works on anything
@@ -66,7 +66,7 @@ class HealthDoor:
         from orlop._proto import health_v1_pb2_grpc as rpc
         from orlop.control.health import Health
 
-        self._health = Health(self._others)
+        self._health = Health(self.others)
         rpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
