@@ -178,8 +178,7 @@ async def _reload(served: Served) -> None:
         )
     except Exception:
         log.exception("configuration not read again, by a defect")
-    finally:
-        notify_systemd("READY=1")
+    notify_systemd("READY=1")
 
 
 def harden() -> None:
