@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orlop.cli import render
-from orlop.cli.connect import administer, endpoint
-from orlop.cli.options import AddressOption, Output, OutputOption
+from orlop.cli.options import Output, OutputOption
 
 if TYPE_CHECKING:
-    from orlop.plugins.host import Host, Reloaded
+    from collections.abc import Sequence
+
+    from orlop.config.load import Loaded
+    from orlop.config.sections import Section
 
 app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
 
@@ -21,13 +23,19 @@ FileOption = Annotated[
 ]
 
 
+def plugin_sections() -> "Sequence[Section]":
+    """Sections of the plugins that third parties installed."""
+    from orlop.app import in_stock
+
+    return in_stock().sections
+
+
 @app.command()
 def default() -> None:
     """Print the default configuration, with an explanation of every key."""
-    from orlop.app import in_stock
     from orlop.config.text import default_text
 
-    render.say(default_text(in_stock().sections).rstrip("\n"))
+    render.say(default_text(plugin_sections()).rstrip("\n"))
 
 
 @app.command()
@@ -38,8 +46,7 @@ def check(config: FileOption = None, output: OutputOption = Output.TABLE) -> Non
     """
     from orlop.app import in_stock
 
-    stock = in_stock()
-    loaded = stock.load(config)
+    stock, loaded = in_stock(), _loaded(config)
     warnings = (*loaded.warnings, *stock.select(loaded.config).warnings, *stock.warnings)
     if output is Output.JSON:
         render.document({"warnings": list(warnings)})
@@ -50,52 +57,18 @@ def check(config: FileOption = None, output: OutputOption = Output.TABLE) -> Non
 
 
 @app.command()
-def reload(address: AddressOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Let the daemon read its configuration again, as SIGHUP does.
-
-    Says which keys have changed and hold now, and which wait for a restart. A
-    document with a mistake is refused, and the old configuration stays in force.
-    With -o json: an object with "applied", "restart" and "warnings", lists of texts.
-    """
-
-    async def work(host: "Host") -> "Reloaded":
-        return await host.reload()
-
-    done = administer(endpoint(address, None), work)
-    if output is Output.JSON:
-        render.document(
-            {
-                "applied": list(done.applied),
-                "restart": list(done.restart),
-                "warnings": list(done.warnings),
-            }
-        )
-        return
-    for warning in done.warnings:
-        render.note(f"warning: {warning}")
-    for key in done.applied:
-        render.say(f"applied: {key}")
-    for key in done.restart:
-        render.say(f"needs a restart: {key}")
-    if not (done.applied or done.restart):
-        render.say("nothing has changed")
-
-
-@app.command()
 def dump(config: FileOption = None, output: OutputOption = Output.TABLE) -> None:
     """Print the configuration that holds, defaults included, as TOML; secrets are hidden.
 
     With -o json: the same document as an object; the image service's part is at
     plugins["io.containerd.cri.v1.images"].
     """
-    from orlop.app import in_stock
     from orlop.config.text import document
 
-    stock = in_stock()
-    loaded = stock.load(config)
+    loaded = _loaded(config)
     for warning in loaded.warnings:
         render.note(f"warning: {warning}")
-    whole = document(loaded.config, loaded.document, stock.sections)
+    whole = document(loaded.config, loaded.document, plugin_sections())
     if output is Output.JSON:
         render.document(whole)
     else:
@@ -115,11 +88,10 @@ def migrate(
     imports are not followed. With -o json: the document as an object, and in it
     "report", a list of {"kind", "old", "new", "reason"}.
     """
-    from orlop.app import in_stock
     from orlop.config.keys import show
     from orlop.config.sources import parse, read
 
-    steps = [section.migrate for section in in_stock().sections if section.migrate]
+    steps = [section.migrate for section in plugin_sections() if section.migrate]
     migrated = parse(read(file), path=file, steps=steps).migrated
     if output is Output.JSON:
         report = [
@@ -151,13 +123,17 @@ def explain(
     With -o json: a list of {"key", "type", "default", "meaning", "value", "from"};
     "value" is null for keys that hold a name of your choice.
     """
-    from orlop.app import in_stock
     from orlop.config.explain import explain as explained
 
-    stock = in_stock()
-    found = explained(stock.load(config), key, stock.sections)
+    found = explained(_loaded(config), key, plugin_sections())
     if output is Output.JSON:
         render.document([one.plain() for one in found])
         return
     for one in found:
         render.say(one.shown())
+
+
+def _loaded(config: str | None) -> "Loaded":
+    from orlop.config.load import load
+
+    return load(config, sections=plugin_sections())

@@ -21,6 +21,7 @@ from orlop.cli import (
     mount,
     plugins,
     pull,
+    reload,
     remove,
     render,
     unmount,
@@ -63,6 +64,7 @@ def application() -> typer.Typer:
     )
     for name, command in COMMANDS.items():
         app.command(name)(command)
+    config.app.command("reload")(reload.reload)
     app.add_typer(config.app, name="config")
     return app
 
