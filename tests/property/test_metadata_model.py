@@ -38,6 +38,8 @@ NAMESPACES = st.sampled_from(["one", "two"])
 WORDS = st.sampled_from(["a", "b", "c"])
 NAMES = st.sampled_from(["x:1", "x:2", "y:1"])
 FS = "overlayfs"
+SNAPSHOTTERS = st.sampled_from([FS, "native"])
+TARGETS = {"a": "index", "b": "index", "c": "c"}
 SIZES = {"a": 10, "b": 200, "c": 3000}
 
 
@@ -56,7 +58,8 @@ class MetadataMachine(RuleBasedStateMachine):
         self.store = self.run(self.open())
         self.blobs: dict[tuple[str, str], dict[str, str]] = {}
         self.snapshots: dict[tuple[str, str], SnapshotRecord] = {}
-        self.images: dict[tuple[str, str], set[str]] = {}
+        self.records: dict[tuple[str, str], set[str]] = {}
+        self.names: dict[tuple[str, str], tuple[str, set[str]]] = {}
         self.directory = 0
 
     def run(self, work: Coroutine[object, object, T]) -> T:
@@ -145,10 +148,15 @@ class MetadataMachine(RuleBasedStateMachine):
 
     # --- images ---------------------------------------------------------------------------
 
-    @rule(namespace=NAMESPACES, word=WORDS, names=st.lists(NAMES, unique=True))
-    def publish(self, namespace: str, word: str, names: list[str]) -> None:
+    @rule(
+        namespace=NAMESPACES,
+        word=WORDS,
+        snapshotter=SNAPSHOTTERS,
+        names=st.lists(NAMES, unique=True),
+    )
+    def publish(self, namespace: str, word: str, snapshotter: str, names: list[str]) -> None:
         record = ImageRecord(
-            digest(word), digest(word), "linux/amd64", FS, "", "", 1, 1, synced=True
+            digest(word), digest(word), "linux/amd64", snapshotter, "", "", 1, 1, synced=True
         )
         publication = Publication(
             blobs=[BlobRecord(digest(word), SIZES[word])],
@@ -158,14 +166,14 @@ class MetadataMachine(RuleBasedStateMachine):
         )
         self.run(self.store.publish(namespace, publication))
         self.blobs.setdefault((namespace, word), {})
-        self.images.setdefault((namespace, word), set())
+        self.records.setdefault((namespace, word), set()).add(snapshotter)
         for name in names:
             self.move(namespace, name, word)
 
     @rule(namespace=NAMESPACES, word=WORDS, name=NAMES)
     def put_name(self, namespace: str, word: str, name: str) -> None:
         putting = self.store.put_name(namespace, self.image_name(name, word))
-        if (namespace, word) in self.images:
+        if (namespace, word) in self.records:
             self.run(putting)
             self.move(namespace, name, word)
         else:
@@ -174,25 +182,38 @@ class MetadataMachine(RuleBasedStateMachine):
 
     @rule(namespace=NAMESPACES, name=NAMES)
     def remove_name(self, namespace: str, name: str) -> None:
-        owners = [word for word in SIZES if name in self.images.get((namespace, word), ())]
+        _, owners = self.names.pop((namespace, name), ("", set()))
         assert self.run(self.store.remove_name(namespace, name)) is bool(owners)
         for word in owners:
-            self.images[namespace, word].discard(name)
-            if not self.images[namespace, word]:
-                del self.images[namespace, word]
+            if not self.names_of(namespace, word):
+                del self.records[namespace, word]
 
-    @rule(namespace=NAMESPACES, word=WORDS)
-    def remove_image(self, namespace: str, word: str) -> None:
-        known = self.images.pop((namespace, word), None)
-        assert self.run(self.store.remove_image(namespace, digest(word))) is (known is not None)
+    @rule(namespace=NAMESPACES, word=WORDS, snapshotter=st.one_of(st.just(""), SNAPSHOTTERS))
+    def remove_image(self, namespace: str, word: str, snapshotter: str) -> None:
+        known = self.records.get((namespace, word), set())
+        gone = known & {snapshotter} if snapshotter else set(known)
+        removing = self.store.remove_image(namespace, digest(word), snapshotter)
+        assert self.run(removing) is bool(gone)
+        known -= gone
+        if not known:
+            self.records.pop((namespace, word), None)
+            for name in self.names_of(namespace, word):
+                self.names[namespace, name][1].discard(word)
 
     def image_name(self, name: str, word: str) -> ImageName:
-        return ImageName(name, Target("manifest", digest(word), 1), digest(word))
+        return ImageName(name, Target("index", digest(TARGETS[word]), 1), digest(word))
 
     def move(self, namespace: str, name: str, word: str) -> None:
-        for other in SIZES:
-            self.images.get((namespace, other), set()).discard(name)
-        self.images[namespace, word].add(name)
+        target, words = self.names.get((namespace, name), ("", set()))
+        kept = words if target == TARGETS[word] else set()
+        self.names[namespace, name] = TARGETS[word], kept | {word}
+
+    def names_of(self, namespace: str, word: str) -> set[str]:
+        return {
+            name
+            for (where, name), (_, words) in self.names.items()
+            if where == namespace and word in words
+        }
 
     # --- all ------------------------------------------------------------------------------
 
@@ -229,13 +250,19 @@ class MetadataMachine(RuleBasedStateMachine):
                 if where == namespace
             }
             images = await self.store.images(namespace)
-            assert {one.record.id: {name.name for name in one.names} for one in images} == {
-                digest(word): names
-                for (where, word), names in self.images.items()
-                if where == namespace and names
+            assert {
+                (one.record.id, one.record.snapshotter): {name.name for name in one.names}
+                for one in images
+            } == {
+                (digest(word), snapshotter): names
+                for (where, word), snapshotters in self.records.items()
+                for snapshotter in snapshotters
+                if where == namespace and (names := self.names_of(namespace, word))
             }
             for image in images:
-                assert await self.store.image_by_id(namespace, image.record.id) == image
+                assert image in await self.store.images_by_id(namespace, image.record.id)
+                for name in image.names:
+                    assert image in await self.store.images_by_name(namespace, name.name)
         words = {word for _, word in self.blobs}
         assert await self.store.usage() == Usage(
             bytes=sum(SIZES[word] for word in words)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from orlop.ports.service import FsUsage, ImageDetail
 
 RUNTIME_HANDLER_ANNOTATION: Final = "io.containerd.cri.runtime-handler"
-"""Sandbox annotation that named the handler before ImageSpec could."""
+"""Annotation (of the sandbox, or the image) that named the handler before ImageSpec could."""
 
 BATCH_BYTES: Final = 1 << 20
 """Size of a StreamImages message. Clients read 16 MiB; small ones keep memory flat."""
 
 
-def to_image(image: Image, *, pinned: bool) -> pb.Image:
+def to_image(image: Image, *, pinned: bool, runtime_handler: str) -> pb.Image:
     """One item of ListImages.
 
     The size is what the image occupies, compressed and unpacked: kubelet counts
@@ -36,7 +36,9 @@ def to_image(image: Image, *, pinned: bool) -> pb.Image:
         repo_digests=digests,
         size=record.content_bytes + record.unpacked_bytes,
         username="" if uid is not None else username,
-        spec=pb.ImageSpec(image=next(iter(tags + digests), str(record.id))),
+        spec=pb.ImageSpec(
+            image=next(iter(tags + digests), str(record.id)), runtime_handler=runtime_handler
+        ),
         pinned=pinned,
     )
     if uid is not None:
@@ -85,7 +87,12 @@ def batches(images: Iterable[pb.Image], limit: int = BATCH_BYTES) -> Iterator[li
 
 
 def runtime_handler(request: pb.PullImageRequest) -> str:
-    """The handler that a pull is for: the image's own field, else the sandbox's annotation."""
-    if request.image.runtime_handler:
-        return str(request.image.runtime_handler)
-    return str(request.sandbox_config.annotations.get(RUNTIME_HANDLER_ANNOTATION, ""))
+    """The handler that a pull is for: the image's own, else the sandbox's annotation."""
+    annotations = request.sandbox_config.annotations
+    return handler_of(request.image) or str(annotations.get(RUNTIME_HANDLER_ANNOTATION, ""))
+
+
+def handler_of(image: pb.ImageSpec) -> str:
+    """The handler that an image is for: its field, else its annotation; "" is the default one."""
+    annotated = image.annotations.get(RUNTIME_HANDLER_ANNOTATION, "")
+    return str(image.runtime_handler or annotated)

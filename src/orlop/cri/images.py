@@ -19,13 +19,13 @@ from orlop.errors import InvalidArgument, NotFound, StoreCorrupt
 from orlop.ports.service import PullOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractContextManager
 
     from orlop.cri.status import Context
     from orlop.ports.metadata import Image
     from orlop.ports.registry import Credentials
-    from orlop.ports.service import ImageService
+    from orlop.ports.service import NodeImageService
 
 
 class ImageServicer(rpc.ImageServiceServicer):
@@ -33,7 +33,7 @@ class ImageServicer(rpc.ImageServiceServicer):
 
     def __init__(
         self,
-        service: ImageService,
+        service: NodeImageService,
         *,
         watch: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -43,10 +43,10 @@ class ImageServicer(rpc.ImageServiceServicer):
     async def ListImages(
         self, request: pb.ListImagesRequest, context: Context
     ) -> pb.ListImagesResponse:
-        """All images, or the one that the filter names."""
+        """All images, or those that the filter names."""
         async with self._answering(context, "ListImages"):
             images = await self._service.images(request.filter.image.image)
-            return pb.ListImagesResponse(images=map(self._item, images))
+            return pb.ListImagesResponse(images=self._items(images))
 
     async def StreamImages(
         self, request: pb.StreamImagesRequest, context: Context
@@ -54,7 +54,7 @@ class ImageServicer(rpc.ImageServiceServicer):
         """The same as ListImages, in messages of bounded size."""
         async with self._answering(context, "StreamImages"):
             images = await self._service.images(request.filter.image.image)
-            items = [self._item(image) for image in images]
+            items = self._items(images)
         for batch in convert.batches(items):
             yield pb.StreamImagesResponse(images=batch)
 
@@ -64,11 +64,13 @@ class ImageServicer(rpc.ImageServiceServicer):
         """One image; no image in the answer when it is absent or damaged."""
         async with self._answering(context, "ImageStatus", image=request.image.image):
             text = _named(request.image)
-            image = await self._service.find(text)
+            handler = convert.handler_of(request.image)
+            image = await self._service.find_for(text, handler)
             if image is None:
                 return pb.ImageStatusResponse()
+            item = self._item(image, handler)
             if not request.verbose:
-                return pb.ImageStatusResponse(image=self._item(image))
+                return pb.ImageStatusResponse(image=item)
             try:
                 # By id: the name may have moved since.
                 detail = await self._service.detail(str(image.record.id))
@@ -76,9 +78,7 @@ class ImageServicer(rpc.ImageServiceServicer):
                 log = structlog.get_logger()
                 log.warning("ImageStatus found a damaged image", image=text, error=error.message)
                 return pb.ImageStatusResponse()
-            return pb.ImageStatusResponse(
-                image=self._item(detail.image), info={"info": convert.to_info(detail)}
-            )
+            return pb.ImageStatusResponse(image=item, info={"info": convert.to_info(detail)})
 
     async def PullImage(
         self, request: pb.PullImageRequest, context: Context
@@ -102,9 +102,16 @@ class ImageServicer(rpc.ImageServiceServicer):
     async def RemoveImage(
         self, request: pb.RemoveImageRequest, context: Context
     ) -> pb.RemoveImageResponse:
-        """Remove an image with all its names; nothing to remove is fine."""
+        """Remove an image with all its names; nothing to remove is fine.
+
+        With a handler only what is that handler's; without one all that has the name.
+        """
         async with self._answering(context, "RemoveImage", image=request.image.image):
-            await self._service.remove(_named(request.image))
+            text, handler = _named(request.image), convert.handler_of(request.image)
+            if handler:
+                await self._service.remove_for(text, handler)
+            else:
+                await self._service.remove(text)
         return pb.RemoveImageResponse()
 
     async def ImageFsInfo(
@@ -118,8 +125,20 @@ class ImageServicer(rpc.ImageServiceServicer):
         entries = [convert.to_filesystem(usage) for usage in usages]
         return pb.ImageFsInfoResponse(image_filesystems=entries, container_filesystems=entries)
 
-    def _item(self, image: Image) -> pb.Image:
-        return convert.to_image(image, pinned=self._service.pinned(image))
+    def _items(self, images: Iterable[Image]) -> list[pb.Image]:
+        """One item for each id and handler."""
+        items: dict[tuple[str, str], pb.Image] = {}
+        for image in images:
+            item = self._item(image)
+            items.setdefault((item.id, item.spec.runtime_handler), item)
+        return list(items.values())
+
+    def _item(self, image: Image, handler: str = "") -> pb.Image:
+        return convert.to_image(
+            image,
+            pinned=self._service.pinned(image),
+            runtime_handler=handler or self._service.runtime_handler(image),
+        )
 
 
 def _named(spec: pb.ImageSpec) -> str:

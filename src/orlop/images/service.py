@@ -19,6 +19,7 @@ from orlop.errors import (
     Unimplemented,
 )
 from orlop.images import find as finding
+from orlop.images.runtimes import DEFAULT, Runtimes, RuntimeTarget
 from orlop.model import labels
 from orlop.model import manifest as manifests
 from orlop.model.image import parse_config
@@ -73,16 +74,8 @@ class LocalImageService:
         self._checker = checker
         self._clock = clock
         self._limits = limits
-        self._pinned = _pinned(settings)
-
-    def reload(self, settings: ServiceSettings) -> None:
-        """Use other settings from the next call on.
-
-        Raises:
-            InvalidArgument: a pinned name is no reference; nothing has changed.
-        """
-        self._pinned = _pinned(settings)
-        self._settings = settings
+        self._runtimes = _runtimes(settings)
+        self._pinned = frozenset(_normalised(name) for name in settings.pinned if name)
 
     # Pulling.
 
@@ -107,36 +100,38 @@ class LocalImageService:
 
     def _target(self, options: PullOptions) -> tuple[Platform, Snapshotter]:
         """Platform and snapshotter: the caller's, else the runtime handler's, else ours."""
-        platform, name = options.platform, options.snapshotter
-        if options.runtime_handler:
-            runtime = self._settings.runtimes.get(options.runtime_handler)
-            if runtime is None:
-                raise InvalidArgument(
-                    f"unknown runtime handler {options.runtime_handler!r}",
-                    hint="name it under runtime_platforms in the configuration",
-                )
-            platform = platform or runtime.platform
-            name = name or runtime.snapshotter
-        name = name or self._settings.snapshotter
+        target = self._runtimes.target(options.runtime_handler)
+        name = options.snapshotter or target.snapshotter
         snapshotter = self._snapshotters.get(name)
         if snapshotter is None:
             known = ", ".join(sorted(self._snapshotters))
             raise InvalidArgument(f"unknown snapshotter {name!r}", hint=f"loaded are: {known}")
-        wanted = Platform.parse(platform) if platform else self._settings.platform
-        return wanted, snapshotter
+        platform = Platform.parse(options.platform) if options.platform else target.platform
+        return platform, snapshotter
 
     # Looking.
 
     async def find(self, text: str, namespace: str = "") -> Image | None:
         """See the port."""
-        return await finding.find(self._metadata, self._namespace(namespace), text)
+        return self._runtimes.prefer(await self._find_all(text, namespace))
 
     async def images(self, filter_text: str = "", namespace: str = "") -> list[Image]:
         """See the port."""
         if not filter_text:
             return await self._metadata.images(self._namespace(namespace))
-        image = await self.find(filter_text, namespace)
-        return [] if image is None else [image]
+        return await self._find_all(filter_text, namespace)
+
+    async def find_for(self, text: str, runtime_handler: str) -> Image | None:
+        """See the port."""
+        images = await self._find_all(text)
+        found = self._runtimes.choose(images, runtime_handler)
+        if found is None and runtime_handler == DEFAULT and _are_named_by_id(images, text):
+            return images[0]
+        return found
+
+    def runtime_handler(self, image: Image) -> str:
+        """See the port."""
+        return self._runtimes.handler(image)
 
     async def detail(self, text: str, namespace: str = "") -> ImageDetail:
         """See the port."""
@@ -174,26 +169,39 @@ class LocalImageService:
 
     async def remove(self, text: str, namespace: str = "") -> bool:
         """See the port."""
-        image = await self.find(text, namespace)
+        return await self._remove_all(await self._find_all(text, namespace), namespace)
+
+    async def remove_for(self, text: str, runtime_handler: str) -> bool:
+        """See the port."""
+        image = self._runtimes.choose(await self._find_all(text), runtime_handler)
         if image is None:
             return False
-        await self._metadata.remove_image(self._namespace(namespace), image.record.id)
+        record = image.record
+        await self._metadata.remove_image(self._settings.namespace, record.id, record.snapshotter)
         await self._free_space()
         return True
+
+    async def _remove_all(self, images: Sequence[Image], namespace: str) -> bool:
+        for id_ in dict.fromkeys(image.record.id for image in images):
+            await self._metadata.remove_image(self._namespace(namespace), id_)
+        if images:
+            await self._free_space()
+        return bool(images)
 
     async def remove_name(self, text: str, namespace: str = "") -> bool:
         """See the port."""
         space = self._namespace(namespace)
         name = await finding.name_of(self._metadata, space, text)
-        image = name and await self._metadata.image_by_name(space, name)
-        if not name or not image:
+        if name is None:
             return await self.remove(text, namespace)
-        doomed = _removed_with(image, name)
-        if doomed >= {other.name for other in image.names} - {str(image.record.id)}:
-            return await self.remove(str(image.record.id), namespace)
-        for one in sorted(doomed):
+        images = await self._metadata.images_by_name(space, name)
+        doomed = {image.record.id: _removed_with(image, name) for image in images}
+        ends = [image for image in images if doomed[image.record.id] >= _references(image)]
+        kept = [doomed[image.record.id] for image in images if image not in ends]
+        for one in sorted(set.intersection(*kept)) if kept else ():
             await self._metadata.remove_name(space, one)
-        await self._free_space()
+        if not await self._remove_all(ends, namespace):
+            await self._free_space()
         return True
 
     async def _free_space(self) -> None:
@@ -226,7 +234,9 @@ class LocalImageService:
                 "repairing images is not possible yet",
                 hint="remove the damaged image and pull it again",
             )
-        found = [await self._require(text)] if text else await self.images()
+        found = await self._find_all(text) if text else await self.images()
+        if text and not found:
+            raise _missing(text)
         reports = [await self._check(image) for image in found]
         return [report for report in reports if report is not None]
 
@@ -234,24 +244,53 @@ class LocalImageService:
         """What is wrong with an image; None when it has been removed meanwhile."""
         namespace = self._settings.namespace
         report = await self._checker.check(namespace, image)
-        if report.problems and await self._metadata.image_by_id(namespace, image.record.id) is None:
-            return None
-        return report
+        if not report.problems:
+            return report
+        left = await self._metadata.images_by_id(namespace, image.record.id)
+        here = image.record.snapshotter in {one.record.snapshotter for one in left}
+        return report if here else None
 
     # Inside.
 
     def _namespace(self, namespace: str) -> str:
         return namespace or self._settings.namespace
 
+    async def _find_all(self, text: str, namespace: str = "") -> list[Image]:
+        return await finding.find(self._metadata, self._namespace(namespace), text)
+
     async def _require(self, text: str, namespace: str = "") -> Image:
         image = await self.find(text, namespace)
         if image is None:
-            raise NotFound(f"image {text!r} is not here", hint=f"pull it first: orlop pull {text}")
+            raise _missing(text)
         return image
 
 
-def _pinned(settings: ServiceSettings) -> frozenset[str]:
-    return frozenset(_normalised(name) for name in settings.pinned if name)
+def _missing(text: str) -> NotFound:
+    return NotFound(f"image {text!r} is not here", hint=f"pull it first: orlop pull {text}")
+
+
+def _runtimes(settings: ServiceSettings) -> Runtimes:
+    default = RuntimeTarget(settings.platform, settings.snapshotter)
+    return Runtimes(
+        default,
+        {
+            handler: RuntimeTarget(
+                Platform.parse(runtime.platform) if runtime.platform else default.platform,
+                runtime.snapshotter or default.snapshotter,
+            )
+            for handler, runtime in settings.runtimes.items()
+        },
+    )
+
+
+def _are_named_by_id(images: Sequence[Image], text: str) -> bool:
+    start = text.removeprefix("sha256:")
+    return any(image.record.id.hex.startswith(start) for image in images)
+
+
+def _references(image: Image) -> set[str]:
+    """All names of an image but its id."""
+    return {name.name for name in image.names} - {str(image.record.id)}
 
 
 def _normalised(name: str) -> str:

@@ -1,8 +1,9 @@
 """Statements about images and their names. Each function runs in the caller's transaction.
 
-An image without a name is not here any more for a reader; the garbage collector
-removes its record. Of an id that is unpacked in several snapshotters, readers
-see the newest record.
+An image is a record: an id in one snapshotter. It has all names of its id, and is
+not here any more for a reader when there are none. A name has one target; it
+belongs to several ids when the target is an index that was pulled for several
+platforms.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
-from orlop.metadata import rows
+from orlop.metadata import references, rows
 from orlop.ports.metadata import Image
 
 if TYPE_CHECKING:
@@ -20,33 +21,40 @@ if TYPE_CHECKING:
     from orlop.ports.metadata import ImageName, ImageRecord
 
 
-def by_id(connection: apsw.Connection, namespace: str, id_: Digest) -> Image | None:
-    """The image of this id."""
-    row = connection.execute(
-        rows.IMAGE + " AND id = ? ORDER BY created_at DESC, snapshotter LIMIT 1",
+def by_id(connection: apsw.Connection, namespace: str, id_: Digest) -> list[Image]:
+    """The images of this id, one for each snapshotter, newest first."""
+    names = tuple(
+        rows.name(row)
+        for row in connection.execute(
+            rows.NAME_OF_IMAGE + " ORDER BY name",
+            (namespace, str(id_)),
+        )
+    )
+    if not names:
+        return []
+    found = connection.execute(
+        rows.IMAGE + " AND id = ? ORDER BY created_at DESC, snapshotter",
         (namespace, str(id_)),
-    ).fetchone()
-    names = connection.execute(
-        rows.NAME_OF_IMAGE + " ORDER BY name",
-        (namespace, str(id_)),
+    )
+    return [Image(rows.image(row), names) for row in found]
+
+
+def by_name(connection: apsw.Connection, namespace: str, name: str) -> list[Image]:
+    """The images that have exactly this name, newest first."""
+    ids = connection.execute(
+        "SELECT image_id FROM image_name WHERE namespace = ? AND name = ? ORDER BY image_id",
+        (namespace, name),
     ).fetchall()
-    if row is None or not names:
-        return None
-    return Image(rows.image(row), tuple(rows.name(name) for name in names))
-
-
-def by_name(connection: apsw.Connection, namespace: str, name: str) -> Image | None:
-    """The image that exactly this name points at."""
-    row = connection.execute(
-        "SELECT image_id FROM image_name WHERE namespace = ? AND name = ?", (namespace, name)
-    ).fetchone()
-    return None if row is None else by_id(connection, namespace, rows.digest(str(row[0])))
+    found = [
+        image for row in ids for image in by_id(connection, namespace, rows.digest(str(row[0])))
+    ]
+    return sorted(found, key=lambda image: -image.record.created_at)
 
 
 def by_prefix(
     connection: apsw.Connection, namespace: str, prefix: str, *, limit: int
 ) -> list[Image]:
-    """Images whose id's hex starts with ``prefix``, by id, at most ``limit``."""
+    """Images whose id's hex starts with ``prefix``, by id, of at most ``limit`` ids."""
     found = connection.execute(
         """
         SELECT image_id FROM image_name INDEXED BY image_name_image
@@ -58,12 +66,13 @@ def by_prefix(
         """,
         (namespace, prefix, limit),
     ).fetchall()
-    images = (by_id(connection, namespace, rows.digest(str(row[0]))) for row in found)
-    return [image for image in images if image is not None]
+    return [
+        image for row in found for image in by_id(connection, namespace, rows.digest(str(row[0])))
+    ]
 
 
 def every(connection: apsw.Connection, namespace: str) -> list[Image]:
-    """Every image that has a name, by id; three statements, whatever their number."""
+    """Every image that has a name, by id, of one id the newest first; two statements."""
     names: dict[Digest, list[ImageName]] = {}
     for row in connection.execute(
         rows.NAME + " ORDER BY name",
@@ -71,9 +80,11 @@ def every(connection: apsw.Connection, namespace: str) -> list[Image]:
     ):
         name = rows.name(row)
         names.setdefault(name.image_id, []).append(name)
-    newest = {record.id: record for record in records(connection, namespace)}
+    named = {id_: tuple(found) for id_, found in names.items()}
     return [
-        Image(record, tuple(names[record.id])) for record in newest.values() if record.id in names
+        Image(record, named[record.id])
+        for record in records(connection, namespace)
+        if record.id in named
     ]
 
 
@@ -87,9 +98,9 @@ def touched_since(connection: apsw.Connection, namespace: str, revision: int) ->
 
 
 def records(connection: apsw.Connection, namespace: str) -> list[ImageRecord]:
-    """Every record, by id; of one id the newest last."""
+    """Every record, by id; of one id the newest first."""
     found = connection.execute(
-        rows.IMAGE + " ORDER BY id, created_at, snapshotter DESC",
+        rows.IMAGE + " ORDER BY id, created_at DESC, snapshotter",
         (namespace,),
     )
     return [rows.image(row) for row in found]
@@ -122,25 +133,33 @@ def put_record(
 
 
 def put_name(connection: apsw.Connection, namespace: str, name: ImageName, *, now: int) -> None:
-    """Create or move a name; its time of creation stays.
+    """Create a name, or move it; its time of creation stays.
+
+    A name that has another target leaves the images that it belonged to. One that
+    has this target already belongs to one image more.
 
     Raises:
         NotFound: its image id has no record.
     """
-    known = connection.execute(
-        "SELECT 1 FROM image WHERE namespace = ? AND id = ?", (namespace, str(name.image_id))
-    )
-    if known.fetchone() is None:
+    if not _has_record(connection, namespace, str(name.image_id)):
         raise NotFound(f"image {name.image_id}: no record, for the name {name.name}")
+    row = connection.execute(
+        "SELECT min(created_at) FROM image_name WHERE namespace = ? AND name = ?",
+        (namespace, name.name),
+    ).fetchone()
+    known_since = None if row is None else row[0]
+    connection.execute(
+        "DELETE FROM image_name WHERE namespace = ? AND name = ? AND digest <> ?",
+        (namespace, name.name, str(name.target.digest)),
+    )
     connection.execute(
         """
         INSERT INTO image_name (namespace, name, media_type, digest, size, image_id, labels,
             created_at, updated_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET
-            media_type = excluded.media_type, digest = excluded.digest, size = excluded.size,
-            image_id = excluded.image_id, labels = excluded.labels,
-            updated_at = excluded.updated_at
+            media_type = excluded.media_type, size = excluded.size,
+            labels = excluded.labels, updated_at = excluded.updated_at
         """,
         (
             namespace,
@@ -150,37 +169,92 @@ def put_name(connection: apsw.Connection, namespace: str, name: ImageName, *, no
             name.target.size,
             str(name.image_id),
             rows.labels_text(name.labels),
-            name.created_at or now,
+            known_since or name.created_at or now,
             name.updated_at or now,
         ),
     )
 
 
 def remove_name(connection: apsw.Connection, namespace: str, name: str) -> bool:
-    """Remove one name; the image's record goes with its last. False if there was none."""
-    row = connection.execute(
-        "DELETE FROM image_name WHERE namespace = ? AND name = ? RETURNING image_id",
+    """Remove one name; records go with their last. False if there was none."""
+    removed = connection.execute(
+        "DELETE FROM image_name WHERE namespace = ? AND name = ? RETURNING image_id, digest",
         (namespace, name),
-    ).fetchone()
-    if row is None:
-        return False
-    connection.execute(
+    ).fetchall()
+    for id_, target in removed:
+        if not _has_name(connection, namespace, str(id_)):
+            _remove_records(connection, namespace, str(id_), targets=[str(target)])
+    return bool(removed)
+
+
+def remove(
+    connection: apsw.Connection, namespace: str, id_: Digest, *, snapshotter: str = ""
+) -> bool:
+    """Remove an image's records, of one snapshotter if it is named. False if there were none.
+
+    The names go with the last record.
+    """
+    id_text = str(id_)
+    targets = _shared_targets(connection, namespace, id_text)
+    removed = _remove_records(connection, namespace, id_text, targets, snapshotter=snapshotter)
+    if not _has_record(connection, namespace, id_text):
+        connection.execute(
+            "DELETE FROM image_name INDEXED BY image_name_image"
+            " WHERE namespace = ? AND image_id = ?",
+            (namespace, id_text),
+        )
+    return removed
+
+
+def _remove_records(
+    connection: apsw.Connection,
+    namespace: str,
+    id_: str,
+    targets: list[str],
+    *,
+    snapshotter: str = "",
+) -> bool:
+    """Remove records, and what documents that stay refer to for their sake alone.
+
+    Such documents are the config, and the indexes below ``targets``.
+    """
+    removed = connection.execute(
+        "DELETE FROM image WHERE namespace = ?1 AND id = ?2 AND (?3 = '' OR snapshotter = ?3)"
+        " RETURNING snapshotter, manifest",
+        (namespace, id_, snapshotter),
+    ).fetchall()
+    stays = _has_record(connection, namespace, id_)
+    for one, manifest in removed:
+        if stays:
+            references.forget_snapshot(connection, namespace, config=id_, snapshotter=str(one))
+        else:
+            references.forget_manifest(connection, namespace, str(manifest), targets)
+    return bool(removed)
+
+
+def _shared_targets(connection: apsw.Connection, namespace: str, id_: str) -> list[str]:
+    """Targets of an image's names that are other images' names, too."""
+    found = connection.execute(
         """
-        DELETE FROM image WHERE namespace = ?1 AND id = ?2 AND NOT EXISTS (
-            SELECT 1 FROM image_name INDEXED BY image_name_image
-            WHERE namespace = ?1 AND image_id = ?2)
+        SELECT DISTINCT own.digest FROM image_name AS own INDEXED BY image_name_image
+        JOIN image_name AS other USING (namespace, name)
+        WHERE own.namespace = ?1 AND own.image_id = ?2 AND other.image_id <> ?2
         """,
-        (namespace, row[0]),
+        (namespace, id_),
     )
-    return True
+    return [str(row[0]) for row in found]
 
 
-def remove(connection: apsw.Connection, namespace: str, id_: Digest) -> bool:
-    """Remove an image's records and names. False if there were none."""
-    before = connection.total_changes()
-    for statement in (
-        "DELETE FROM image_name INDEXED BY image_name_image WHERE namespace = ? AND image_id = ?",
-        "DELETE FROM image WHERE namespace = ? AND id = ?",
-    ):
-        connection.execute(statement, (namespace, str(id_)))
-    return connection.total_changes() > before
+def _has_record(connection: apsw.Connection, namespace: str, id_: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM image WHERE namespace = ? AND id = ?", (namespace, id_)
+    )
+    return found.fetchone() is not None
+
+
+def _has_name(connection: apsw.Connection, namespace: str, id_: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM image_name INDEXED BY image_name_image WHERE namespace = ? AND image_id = ?",
+        (namespace, id_),
+    )
+    return found.fetchone() is not None

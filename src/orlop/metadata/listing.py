@@ -24,7 +24,7 @@ class Listing:
     __slots__ = ("_images", "_ordered", "_revision")
 
     def __init__(self) -> None:
-        self._images: dict[str, Image] = {}
+        self._images: dict[str, list[Image]] = {}
         self._ordered: list[Image] = []
         self._revision = -1
 
@@ -32,16 +32,15 @@ class Listing:
         """Every image that has a name, by id, as the caller's transaction sees it."""
         revision = collect.revision(connection, namespace)
         if self._revision < 0:
-            found = images.every(connection, namespace)
-            self._images = {str(image.record.id): image for image in found}
-            self._ordered = found
+            self._images = {}
+            self._ordered = images.every(connection, namespace)
+            for image in self._ordered:
+                self._images.setdefault(str(image.record.id), []).append(image)
         elif touched := images.touched_since(connection, namespace, self._revision):
             for id_ in touched:
-                image = images.by_id(connection, namespace, rows.digest(id_))
-                if image is None:
-                    self._images.pop(id_, None)
-                else:
-                    self._images[id_] = image
-            self._ordered = [self._images[id_] for id_ in sorted(self._images)]
+                self._images[id_] = images.by_id(connection, namespace, rows.digest(id_))
+                if not self._images[id_]:
+                    del self._images[id_]
+            self._ordered = [image for id_ in sorted(self._images) for image in self._images[id_]]
         self._revision = revision
         return list(self._ordered)

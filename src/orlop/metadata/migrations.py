@@ -6,7 +6,8 @@
     snapshot        (namespace, snapshotter, key) → directory, kind, parent, labels, usage, times
                     └ parent → a snapshot of the same namespace and snapshotter, or NULL
     image           (namespace, id, snapshotter) → manifest, platform, chain_id, user, sizes
-    image_name      (namespace, name) → target descriptor, image_id, labels, times
+    image_name      (namespace, name, image_id) → target descriptor, labels, times
+                    └ all rows of one name have the same target
     image_touched   (namespace, image_id) → revision of the last change to it or its names
     lease           (namespace, id) → labels, times
     lease_resource  (namespace, lease, kind, id)
@@ -199,7 +200,48 @@ BEGIN
 END;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1,)
+_VERSION_2: Final = """
+-- A name may belong to several images: those of one index for several platforms.
+CREATE TABLE image_name_new (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    image_id TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name, image_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO image_name_new SELECT * FROM image_name;
+DROP TABLE image_name;
+ALTER TABLE image_name_new RENAME TO image_name;
+CREATE INDEX image_name_image ON image_name (namespace, image_id, name);
+CREATE TRIGGER image_name_added AFTER INSERT ON image_name
+BEGIN
+    INSERT INTO image_touched
+        SELECT namespace, NEW.image_id, number FROM revision WHERE namespace = NEW.namespace
+        ON CONFLICT DO UPDATE SET revision = excluded.revision;
+END;
+CREATE TRIGGER image_name_removed AFTER DELETE ON image_name
+BEGIN
+    INSERT INTO image_touched
+        SELECT namespace, OLD.image_id, number FROM revision WHERE namespace = OLD.namespace
+        ON CONFLICT DO UPDATE SET revision = excluded.revision;
+END;
+CREATE TRIGGER image_name_changed AFTER UPDATE ON image_name
+BEGIN
+    INSERT INTO image_touched
+        SELECT namespace, OLD.image_id, number FROM revision WHERE namespace = OLD.namespace
+        ON CONFLICT DO UPDATE SET revision = excluded.revision;
+    INSERT INTO image_touched
+        SELECT namespace, NEW.image_id, number FROM revision WHERE namespace = NEW.namespace
+        ON CONFLICT DO UPDATE SET revision = excluded.revision;
+END;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
 """Scripts in order: the first makes version 1 of an empty database, and so on."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -90,16 +90,16 @@ class MetadataStore:
             namespace, lambda db: publish.publish(db, namespace, publication, now=now)
         )
 
-    async def image_by_name(self, namespace: str, name: str) -> Image | None:
-        """The image that exactly this name points at."""
+    async def images_by_name(self, namespace: str, name: str) -> list[Image]:
+        """The images that have exactly this name, newest first."""
         return await self._database.read(lambda db: images.by_name(db, namespace, name))
 
-    async def image_by_id(self, namespace: str, id_: Digest) -> Image | None:
-        """The image of this id, if it has a name."""
+    async def images_by_id(self, namespace: str, id_: Digest) -> list[Image]:
+        """The images of this id, one for each snapshotter, newest first."""
         return await self._database.read(lambda db: images.by_id(db, namespace, id_))
 
     async def images_by_id_prefix(self, namespace: str, prefix: str, limit: int) -> list[Image]:
-        """Images whose id's hex starts with ``prefix``, at most ``limit``."""
+        """Images whose id's hex starts with ``prefix``, of at most ``limit`` ids."""
         return await self._database.read(
             lambda db: images.by_prefix(db, namespace, prefix, limit=limit)
         )
@@ -119,12 +119,14 @@ class MetadataStore:
         await self._change(namespace, lambda db: images.put_name(db, namespace, name, now=now))
 
     async def remove_name(self, namespace: str, name: str) -> bool:
-        """Remove one name, and the record with its last name."""
+        """Remove one name, and records with their last name."""
         return await self._change(namespace, lambda db: images.remove_name(db, namespace, name))
 
-    async def remove_image(self, namespace: str, id_: Digest) -> bool:
-        """Remove a record (all snapshotters) and all its names."""
-        return await self._change(namespace, lambda db: images.remove(db, namespace, id_))
+    async def remove_image(self, namespace: str, id_: Digest, snapshotter: str = "") -> bool:
+        """Remove an image's records (of one snapshotter, if named), and its names with the last."""
+        return await self._change(
+            namespace, lambda db: images.remove(db, namespace, id_, snapshotter=snapshotter)
+        )
 
     # --- blobs ----------------------------------------------------------------------------
 

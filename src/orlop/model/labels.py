@@ -34,6 +34,9 @@ GC_REF_CONTENT: Final = "containerd.io/gc.ref.content"
 GC_REF_SNAPSHOT: Final = "containerd.io/gc.ref.snapshot."
 """Before the name of a snapshotter: refers to the snapshot in the value."""
 
+GC_REF_MANIFEST: Final = f"{GC_REF_CONTENT}.m."
+"""On an index, before a position: a manifest (or an index) that it names there."""
+
 GC_REF_CONFIG: Final = f"{GC_REF_CONTENT}.config"
 """On a manifest: its config."""
 
@@ -84,7 +87,7 @@ def gc_ref_layer(position: int) -> str:
 
 def gc_ref_manifest(position: int) -> str:
     """Key by which an index refers to its manifest at ``position``, first 0."""
-    return f"{GC_REF_CONTENT}.m.{position}"
+    return f"{GC_REF_MANIFEST}{position}"
 
 
 def gc_ref_snapshot(snapshotter: str) -> str:

@@ -10,8 +10,10 @@ Words:
 * An *image name* (``docker.io/library/busybox:latest``, the same with
   ``@sha256:…``, or an image id ``sha256:…``) points at a target descriptor.
 * An *image record* is an image that is complete here: config, layers, and an
-  unpacked chain in one snapshotter. Its id is the digest of its config. Names
-  point at image records through ``ImageName.image_id``.
+  unpacked chain in one snapshotter. Its id is the digest of its config, so that
+  platforms have different ids; an id that is unpacked in two snapshotters has two
+  records. A name belongs to an id through ``ImageName.image_id``, and to several
+  ids when its target is an index that was pulled for several platforms.
 * *Complete* is the only state: ``Publisher.publish`` writes blobs, snapshots,
   record and names in one transaction, after their bytes are durable.
 """
@@ -41,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """One name of an image."""
+    """One name of an image. All images of one name have the same target."""
 
     name: str
     target: Target
@@ -173,30 +175,36 @@ class Publisher(Protocol):
 class ImageRecords(Protocol):
     """Images and their names."""
 
-    async def image_by_name(self, namespace: str, name: str) -> Image | None:
-        """The image that exactly this name points at."""
+    async def images_by_name(self, namespace: str, name: str) -> list[Image]:
+        """The images that have exactly this name, newest first."""
 
-    async def image_by_id(self, namespace: str, id_: Digest) -> Image | None:
-        """The image of this id; of several snapshotters, the newest."""
+    async def images_by_id(self, namespace: str, id_: Digest) -> list[Image]:
+        """The images of this id, one for each snapshotter, newest first."""
 
     async def images_by_id_prefix(self, namespace: str, prefix: str, limit: int) -> list[Image]:
-        """Images whose id's hex starts with ``prefix`` (lower case hex, not empty), ≤ ``limit``."""
+        """Images whose id's hex starts with ``prefix``, of at most ``limit`` ids, by id.
+
+        Args:
+            namespace: where to look.
+            prefix: lower case hex, not empty.
+            limit: at least 1.
+        """
 
     async def images(self, namespace: str) -> list[Image]:
-        """Every image that has at least one name, sorted by id."""
+        """Every image that has at least one name, by id; of one id the newest first."""
 
     async def put_name(self, namespace: str, name: ImageName) -> None:
-        """Create or move one name.
+        """Create a name, move it to another target, or have it belong to one more image.
 
         Raises:
             NotFound: its image id has no record.
         """
 
     async def remove_name(self, namespace: str, name: str) -> bool:
-        """Remove one name; the record goes with its last name. False if there was none."""
+        """Remove one name; records go with their last name. False if there was none."""
 
-    async def remove_image(self, namespace: str, id_: Digest) -> bool:
-        """Remove a record (all snapshotters) and all its names in one transaction."""
+    async def remove_image(self, namespace: str, id_: Digest, snapshotter: str = "") -> bool:
+        """Remove an image's records (of one snapshotter, if named); names go with the last."""
 
 
 class BlobRecords(Protocol):

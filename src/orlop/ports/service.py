@@ -96,12 +96,17 @@ class ImageService(Protocol):
     async def find(self, text: str, namespace: str = "") -> Image | None:
         """The image that ``text`` names; None if none does, also when ``text`` makes no sense.
 
+        Of several images of one name it is the one that a pull without options gives.
+
         Raises:
             InvalidArgument: ``text`` is a prefix of several ids.
         """
 
     async def images(self, filter_text: str = "", namespace: str = "") -> list[Image]:
-        """All images, sorted by id; with a filter, the one that ``find`` finds, or none."""
+        """All images, sorted by id; with a filter, those that it names.
+
+        An id that is unpacked in several snapshotters is an image in each.
+        """
 
     async def detail(self, text: str, namespace: str = "") -> ImageDetail:
         """Documents of an image. Raises NotFound, StoreCorrupt."""
@@ -110,7 +115,10 @@ class ImageService(Protocol):
         """True when the configuration protects one of its names from collection by kubelet."""
 
     async def remove(self, text: str, namespace: str = "") -> bool:
-        """Remove an image with all its names and free its space. False if there was none."""
+        """Remove an image with all its names and free its space. False if there was none.
+
+        A name of several images removes them all, an id removes it from all snapshotters.
+        """
 
     async def remove_name(self, text: str, namespace: str = "") -> bool:
         """Remove one name (an id: the image); the image goes with its last name."""
@@ -141,3 +149,30 @@ class ImageService(Protocol):
 
     async def running(self) -> Sequence[PullProgress]:
         """Pictures of the pulls that run now."""
+
+
+class NodeImageService(ImageService, Protocol):
+    """What CRI's door needs beyond that: images as runtime handlers see them.
+
+    A handler selects platform and snapshotter; "" is the default one. All work in the
+    service's own namespace.
+    """
+
+    def runtime_handler(self, image: Image) -> str:
+        """The handler under which an image is listed."""
+
+    async def find_for(self, text: str, runtime_handler: str) -> Image | None:
+        """The image that ``text`` means to a handler; None when it has none of that name.
+
+        An id also finds, for the default handler, an image that is for another one.
+
+        Raises:
+            InvalidArgument: no such handler, or ``text`` is a prefix of several ids.
+        """
+
+    async def remove_for(self, text: str, runtime_handler: str) -> bool:
+        """Remove the image that ``text`` means to a handler, and nobody else's.
+
+        Raises:
+            InvalidArgument: as ``find_for``.
+        """

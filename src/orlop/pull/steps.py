@@ -168,30 +168,31 @@ class Pull:
 
     async def _is_listed(self, plan: Plan) -> bool:
         """True when the image is here already, under the names that this pull would give it."""
+        target = plan.documents.target
         config = plan.documents.config.digest
-        target = plan.documents.target.digest
-        for name in names_of(self._request.reference, plan.documents.target, config):
-            image = await self._parts.metadata.image_by_name(self._request.namespace, name)
-            if image is None or image.record.id != config:
-                return False
-            record = image.record
-            if (record.snapshotter, record.manifest) != (
-                plan.snapshotter,
-                plan.documents.manifest.digest,
-            ):
-                return False
-            if self._shared.publisher.syncs and not record.synced:
-                return False
-            if not any(one.name == name and one.target.digest == target for one in image.names):
-                return False
-        return True
+        image = await self._find(plan)
+        if image is None or image.record.manifest != plan.documents.manifest.digest:
+            return False
+        if self._shared.publisher.syncs and not image.record.synced:
+            return False
+        targets = {name.name: name.target.digest for name in image.names}
+        wanted = names_of(self._request.reference, target, config)
+        return all(targets.get(name) == target.digest for name in wanted)
 
     async def _image(self, plan: Plan) -> Image:
-        config = plan.documents.config.digest
-        image = await self._parts.metadata.image_by_id(self._request.namespace, config)
+        image = await self._find(plan)
         if image is None:
+            config = plan.documents.config.digest
             raise Internal(f"image {config} is not there although it was just published")
         return image
+
+    async def _find(self, plan: Plan) -> Image | None:
+        """The image that is planned, if it is here: its config in its snapshotter."""
+        images = await self._parts.metadata.images_by_id(
+            self._request.namespace, plan.documents.config.digest
+        )
+        here = (image for image in images if image.record.snapshotter == plan.snapshotter)
+        return next(here, None)
 
     async def _check_space(self, plan: Plan) -> None:
         wanted = {ingest_ref(la.descriptor) for la in plan.layers if la.fetch}

@@ -1,6 +1,6 @@
 """An image service in memory, for tests of what stands in front of one.
 
-``MemoryService`` implements ``orlop.ports.service.ImageService`` with dictionaries.
+``MemoryService`` implements ``orlop.ports.service.NodeImageService`` with dictionaries.
 Its *shelf* is what a pull can find, its *images* are what it has. Pulls are
 quick and report every phase; a test makes one fail (``failures``) or wait
 (``hold``), and reads what was asked in ``calls``. Nothing is fetched, unpacked
@@ -160,6 +160,16 @@ class MemoryService:
         self.calls.append(Call("find", (text, namespace)))
         return self._find(text)
 
+    async def find_for(self, text: str, runtime_handler: str) -> Image | None:
+        """See ``NodeImageService.find_for``; all handlers have the same images."""
+        self.calls.append(Call("find_for", (text, runtime_handler)))
+        self._check_handler(runtime_handler)
+        return self._find(text)
+
+    def runtime_handler(self, image: Image) -> str:  # noqa: ARG002 - the port's signature
+        """See ``NodeImageService.runtime_handler``."""
+        return ""
+
     async def images(self, filter_text: str = "", namespace: str = "") -> list[Image]:
         """See ``ImageService.images``."""
         self.calls.append(Call("images", (filter_text, namespace)))
@@ -191,6 +201,11 @@ class MemoryService:
             return False
         del self._images[image.record.id]
         return True
+
+    async def remove_for(self, text: str, runtime_handler: str) -> bool:
+        """See ``NodeImageService.remove_for``."""
+        self._check_handler(runtime_handler)
+        return await self.remove(text)
 
     async def remove_name(self, text: str, namespace: str = "") -> bool:
         """See ``ImageService.remove_name``."""
@@ -266,12 +281,15 @@ class MemoryService:
         return built
 
     def _admit(self, named: Reference, options: PullOptions) -> None:
-        if options.runtime_handler not in self.handlers:
-            raise InvalidArgument(f'no runtime handler "{options.runtime_handler}"')
+        self._check_handler(options.runtime_handler)
         account = self._accounts.get(named.domain)
         given = options.credentials
         if account and (given is None or (given.username, given.password) != account):
             raise AuthFailed(f"{named.domain} does not accept the credentials")
+
+    def _check_handler(self, runtime_handler: str) -> None:
+        if runtime_handler not in self.handlers:
+            raise InvalidArgument(f'no runtime handler "{runtime_handler}"')
 
     def _find(self, text: str) -> Image | None:
         match = _ID.fullmatch(text)

@@ -80,15 +80,15 @@ async def test_an_index_of_several_platforms(
     for platform, image in images.items():
         pulled = await store.service.pull(reference, PullOptions(platform=platform))
         assert (pulled.record.id, pulled.record.manifest) == (image.id, image.digest)
-        # The tag means the platform that was pulled last.
-        found = await store.service.find(reference)
-        assert found is not None
-        assert found.record.id == image.id
-        assert found.names[0].target.digest == index.digest
+        # All of them have the tag.
+        found = await store.service.images(reference)
+        assert image.id in {one.record.id for one in found}
+        assert {one.names[0].target.digest for one in found} == {index.digest}
+    assert len(found) == len(images)
     by_manifest = f"{reference.removesuffix(':v1')}@{image.digest}"
-    found = await store.service.find(by_manifest)
-    assert found is not None
-    assert found.record.manifest == image.digest
+    one = await store.service.find(by_manifest)
+    assert one is not None
+    assert one.record.manifest == image.digest
     with pytest.raises(NoMatchingPlatform):
         await store.service.pull(reference, PullOptions(platform="linux/s390x"))
 

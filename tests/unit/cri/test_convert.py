@@ -40,7 +40,7 @@ def image(*names: str, user: str = "") -> Image:
 def test_names_are_split_by_kind() -> None:
     by_digest = f"docker.io/library/busybox@{MANIFEST}"
     tags = ["docker.io/library/busybox:1.37", "docker.io/library/busybox:latest"]
-    item = convert.to_image(image(*tags, by_digest), pinned=False)
+    item = convert.to_image(image(*tags, by_digest), pinned=False, runtime_handler="")
     assert list(item.repo_tags) == tags
     assert list(item.repo_digests) == [by_digest]
     assert item.id == str(ID)
@@ -49,27 +49,27 @@ def test_names_are_split_by_kind() -> None:
 
 def test_an_image_by_digest_has_no_tags() -> None:
     by_digest = f"localhost:5000/sha256@{MANIFEST}"
-    item = convert.to_image(image(by_digest), pinned=False)
+    item = convert.to_image(image(by_digest), pinned=False, runtime_handler="")
     assert (list(item.repo_tags), list(item.repo_digests)) == ([], [by_digest])
     assert item.spec.image == by_digest
 
 
 def test_a_repository_may_look_like_an_algorithm() -> None:
-    item = convert.to_image(image("sha256.example/a:b"), pinned=False)
+    item = convert.to_image(image("sha256.example/a:b"), pinned=False, runtime_handler="")
     assert list(item.repo_tags) == ["sha256.example/a:b"]
 
 
 def test_an_image_that_lost_its_names_still_has_a_spec() -> None:
-    assert convert.to_image(image(), pinned=False).spec.image == str(ID)
+    assert convert.to_image(image(), pinned=False, runtime_handler="").spec.image == str(ID)
 
 
 def test_the_size_counts_blobs_and_trees() -> None:
-    assert convert.to_image(image(), pinned=False).size == 4796
+    assert convert.to_image(image(), pinned=False, runtime_handler="").size == 4796
 
 
 @pytest.mark.parametrize("pinned", [True, False])
 def test_pinned(pinned: bool) -> None:
-    assert convert.to_image(image(), pinned=pinned).pinned is pinned
+    assert convert.to_image(image(), pinned=pinned, runtime_handler="").pinned is pinned
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_pinned(pinned: bool) -> None:
     ],
 )
 def test_uid_or_user_name(user: str, uid: int | None, username: str) -> None:
-    item = convert.to_image(image(user=user), pinned=False)
+    item = convert.to_image(image(user=user), pinned=False, runtime_handler="")
     assert item.HasField("uid") is (uid is not None)
     assert (item.uid.value if uid is not None else None, item.username) == (uid, username)
 
@@ -133,3 +133,11 @@ def test_runtime_handler() -> None:
     assert convert.runtime_handler(request) == "gvisor"
     request.image.runtime_handler = "kata"
     assert convert.runtime_handler(request) == "kata"
+
+
+def test_the_handler_that_an_image_is_for() -> None:
+    annotations = {convert.RUNTIME_HANDLER_ANNOTATION: "annotated"}
+    assert convert.handler_of(pb.ImageSpec(annotations=annotations)) == "annotated"
+    both = pb.ImageSpec(runtime_handler="kata", annotations=annotations)
+    assert convert.handler_of(both) == "kata"
+    assert convert.handler_of(pb.ImageSpec()) == ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.metadata.store import MetadataStore
+from orlop.model import labels
 from orlop.model.digest import Digest
 from orlop.ports.metadata import (
     BlobRecord,
@@ -67,6 +69,22 @@ class Samples:
                 synced=True,
             ),
             names=[self.name(name, word) for name in names],
+        )
+
+    @property
+    def index(self) -> Target:
+        """Something that several images are in."""
+        return Target("index", self.digest("index"), 3)
+
+    def elsewhere(self, word: str, *names: str) -> Publication:
+        """The image ``word`` in another snapshotter; its config refers to both snapshots."""
+        whole = self.publication(word, *names)
+        refers = {labels.gc_ref_snapshot(name): f"{word}.chain" for name in ("overlayfs", "native")}
+        return replace(
+            whole,
+            blobs=[replace(whole.blobs[0], labels=refers), *whole.blobs[1:]],
+            snapshots=[replace(one, snapshotter="native") for one in whole.snapshots],
+            record=replace(whole.record, snapshotter="native"),
         )
 
 

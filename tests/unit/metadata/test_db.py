@@ -266,6 +266,33 @@ def test_each_migration_leads_to_the_next_version() -> None:
         connection.close()
 
 
+async def test_names_of_version_1_are_kept(path: Path) -> None:
+    """Version 2 lets a name belong to several images."""
+    path.parent.mkdir(mode=0o700)
+    connection = apsw.Connection(str(path))
+    connection.execute(MIGRATIONS[0])
+    connection.pragma("user_version", 1)
+    row = ("k8s.io", "app:1", "index", "sha256:1", 3, "sha256:a", '{"k":"v"}', 5, 6)
+    connection.execute("INSERT INTO image_name VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    database = await Database.open(str(path))
+
+    def names(connection: apsw.Connection) -> list[tuple[object, ...]]:
+        return connection.execute("SELECT * FROM image_name").fetchall()
+
+    def touched(connection: apsw.Connection) -> list[tuple[object, ...]]:
+        connection.execute("INSERT INTO revision VALUES ('k8s.io', 7)")
+        connection.execute(
+            "INSERT INTO image_name SELECT namespace, name, media_type, digest, size, 'sha256:b',"
+            " labels, created_at, updated_at FROM image_name"
+        )
+        return connection.execute("SELECT image_id, revision FROM image_touched").fetchall()
+
+    assert await database.read(names) == [row]
+    assert await database.write(touched) == [("sha256:b", 7)]
+    await database.close()
+
+
 # --- full and failing disks -------------------------------------------------------------------
 
 

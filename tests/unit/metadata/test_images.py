@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import InvalidArgument, NotFound, OrlopError
+from orlop.model import labels
+from orlop.ports.metadata import BlobRecord, ImageName
 
 if TYPE_CHECKING:
     from orlop.metadata.store import MetadataStore
@@ -27,18 +29,18 @@ async def test_a_published_image_is_found_in_every_way(
     assert image.record == replace(publication.record, created_at=clock.now())
     assert [name.name for name in image.names] == ["a:1", "z:1"]
     assert image.names[0].created_at == image.names[0].updated_at == clock.now()
-    assert await store.image_by_name(NS, "a:1") == image
-    assert await store.image_by_id(NS, samples.digest("a")) == image
+    assert await store.images_by_name(NS, "a:1") == [image]
+    assert await store.images_by_id(NS, samples.digest("a")) == [image]
     assert await store.images_by_id_prefix(NS, samples.digest("a").hex[:5], 2) == [image]
 
 
 async def test_nothing_is_found_elsewhere(store: MetadataStore, samples: Samples) -> None:
     await store.publish(NS, samples.publication("a", "a:1"))
     assert await store.images("other") == []
-    assert await store.image_by_name("other", "a:1") is None
-    assert await store.image_by_name(NS, "a") is None
-    assert await store.image_by_id("other", samples.digest("a")) is None
-    assert await store.image_by_id(NS, samples.digest("b")) is None
+    assert await store.images_by_name("other", "a:1") == []
+    assert await store.images_by_name(NS, "a") == []
+    assert await store.images_by_id("other", samples.digest("a")) == []
+    assert await store.images_by_id(NS, samples.digest("b")) == []
     assert await store.images_by_id_prefix(NS, samples.digest("b").hex, 2) == []
 
 
@@ -127,7 +129,7 @@ async def test_a_name_moves(store: MetadataStore, samples: Samples) -> None:
     await store.put_name(NS, samples.name("x:1", "new"))
     (image,) = await store.images(NS)
     assert image.record.id == samples.digest("new")
-    assert await store.image_by_id(NS, samples.digest("old")) is None  # garbage now
+    assert await store.images_by_id(NS, samples.digest("old")) == []  # garbage now
 
 
 async def test_a_name_needs_an_image(store: MetadataStore, samples: Samples) -> None:
@@ -155,27 +157,75 @@ async def test_removing_an_image_removes_all_its_names(
     assert not await store.remove_image(NS, samples.digest("a"))
     (image,) = await store.images(NS)
     assert image.record.id == samples.digest("b")
-    assert await store.image_by_name(NS, "a:2") is None
+    assert await store.images_by_name(NS, "a:2") == []
 
 
-async def test_of_several_snapshotters_the_newest_is_seen(
+async def test_an_id_in_two_snapshotters_is_two_images(
     store: MetadataStore, samples: Samples, clock: ManualClock
 ) -> None:
-    first = samples.publication("a", "a:1")
-    await store.publish(NS, first)
+    await store.publish(NS, samples.publication("a", "a:1"))
     clock.advance(1)
-    snapshots = [replace(one, snapshotter="native") for one in first.snapshots]
-    record = replace(first.record, snapshotter="native")
-    await store.publish(NS, replace(first, snapshots=snapshots, record=record))
-    for image in (
-        *await store.images(NS),
-        await store.image_by_name(NS, "a:1"),
-        await store.image_by_id(NS, samples.digest("a")),
+    await store.publish(NS, samples.elsewhere("a", "a:1"))
+    for images in (
+        await store.images(NS),
+        await store.images_by_name(NS, "a:1"),
+        await store.images_by_id(NS, samples.digest("a")),
+        await store.images_by_id_prefix(NS, samples.digest("a").hex[:9], 1),
     ):
-        assert image is not None
-        assert image.record.snapshotter == "native"
+        assert [image.record.snapshotter for image in images] == ["native", "overlayfs"]
     assert await store.remove_image(NS, samples.digest("a"))
+    assert await store.images(NS) == []
     assert (await store.inventory(NS)).records == ()
+
+
+async def test_an_image_is_removed_from_one_snapshotter(
+    store: MetadataStore, samples: Samples
+) -> None:
+    """Its config does not refer to the other snapshot any more."""
+    await store.publish(NS, samples.publication("a", "a:1"))
+    await store.publish(NS, samples.elsewhere("a", "a:1"))
+    assert not await store.remove_image(NS, samples.digest("a"), "erofs")
+    assert await store.remove_image(NS, samples.digest("a"), "native")
+    (image,) = await store.images_by_name(NS, "a:1")
+    assert image.record.snapshotter == "overlayfs"
+    config = await store.blob(NS, samples.digest("a"))
+    assert config is not None
+    assert config.labels == {labels.gc_ref_snapshot("overlayfs"): "a.chain"}
+    assert await store.remove_image(NS, samples.digest("a"), "overlayfs")
+    assert await store.images_by_name(NS, "a:1") == []
+
+
+@pytest.mark.parametrize("how", ["image", "name"])
+async def test_an_index_for_two_platforms(store: MetadataStore, samples: Samples, how: str) -> None:
+    """Both images have its name; what goes with one of them is not referred to any more."""
+    for directory, word in enumerate(("amd64", "arm64"), start=1):
+        publication = samples.publication(word, directory=directory)
+        own = ImageName(f"{word}:1", samples.index, samples.digest(word))
+        shared = ImageName("app:1", samples.index, samples.digest(word))
+        manifest = str(samples.digest(f"{word}.manifest"))
+        nested = BlobRecord(
+            samples.digest(f"{word}.index"), 5, {labels.gc_ref_manifest(0): manifest}
+        )
+        index = BlobRecord(
+            samples.index.digest, 3, {labels.gc_ref_manifest(directory): str(nested.digest)}
+        )
+        await store.publish(
+            NS,
+            replace(publication, blobs=[*publication.blobs, nested, index], names=[own, shared]),
+        )
+    both = await store.images_by_name(NS, "app:1")
+    assert {image.record.id for image in both} == {samples.digest("amd64"), samples.digest("arm64")}
+    if how == "image":
+        assert await store.remove_image(NS, samples.digest("amd64"))
+    else:
+        assert await store.remove_name(NS, "app:1")
+        assert len(await store.images(NS)) == 2
+        assert await store.remove_name(NS, "amd64:1")
+    (left,) = await store.images(NS)
+    assert left.record.id == samples.digest("arm64")
+    kept = await store.blob(NS, samples.index.digest)
+    assert kept is not None
+    assert kept.labels == {labels.gc_ref_manifest(2): str(samples.digest("arm64.index"))}
 
 
 async def test_the_list_follows_every_change(store: MetadataStore, samples: Samples) -> None:
