@@ -369,6 +369,8 @@ def _pull_settings(config: ImageConfig) -> PullSettings:
         concurrent_downloads=config.max_concurrent_downloads,
         total_downloads=config.max_total_downloads,
         concurrent_unpacks=config.max_concurrent_unpacks,
+        keep_layers=not config.discard_unpacked_layers,
+        annotate_snapshots=not config.disable_snapshot_annotations,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orlop.errors import NotFound, OrlopError, StoreIO
+from orlop.errors import NotFound, OrlopError, StoreCorrupt, StoreIO
+from orlop.model import labels
 from orlop.model import manifest as manifests
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.ports.service import CheckReport
@@ -44,11 +45,13 @@ class ImageCheck:
     async def check(self, namespace: str, image: Image) -> CheckReport:
         """Read and hash every blob of ``image``, and look at every snapshot.
 
+        Layers that were discarded when they had been unpacked are not missed.
+
         Raises:
             StoreIO: the disk cannot be read; that is no finding about an image.
         """
         problems = [
-            *await self._check_blobs(image),
+            *await self._check_blobs(namespace, image),
             *await self._check_snapshots(namespace, image),
         ]
         return CheckReport(
@@ -57,21 +60,38 @@ class ImageCheck:
             problems=tuple(problems),
         )
 
-    async def _check_blobs(self, image: Image) -> list[str]:
+    async def _check_blobs(self, namespace: str, image: Image) -> list[str]:
         targets = [name.target.digest for name in image.names]
         problems = [await self._problem(digest) for digest in [*targets, image.record.manifest]]
-        if problems[-1]:
-            return _each_once(problems)
-        raw = await asyncio.to_thread(
-            self._store.read, image.record.manifest, self._limits.manifest_bytes
-        )
-        algorithm = image.record.manifest.algorithm
-        manifest = manifests.parse(raw, media_type="", limits=self._limits, algorithm=algorithm)
-        if isinstance(manifest, manifests.Index):
-            return [*_each_once(problems), f"manifest {image.record.manifest}: is an index"]
-        digests = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        try:
+            manifest = await self._manifest(image)
+        except StoreIO:
+            raise
+        except OrlopError as error:
+            return _each_once([*problems, error.message])
+        digests = [manifest.config.digest, *await self._kept_layers(namespace, manifest)]
         problems += [await self._problem(digest) for digest in dict.fromkeys(digests)]
         return _each_once(problems)
+
+    async def _manifest(self, image: Image) -> manifests.Manifest:
+        digest = image.record.manifest
+        raw = await asyncio.to_thread(self._store.read, digest, self._limits.manifest_bytes)
+        manifest = manifests.parse(
+            raw, media_type="", limits=self._limits, algorithm=digest.algorithm
+        )
+        if isinstance(manifest, manifests.Index):
+            raise StoreCorrupt(f"manifest {digest}: is an index")
+        return manifest
+
+    async def _kept_layers(self, namespace: str, manifest: manifests.Manifest) -> list[Digest]:
+        """The layers whose blobs are to be here: those that the manifest's record refers to."""
+        record = await self._metadata.blob(namespace, manifest.digest)
+        refers = {} if record is None else record.labels
+        return [
+            layer.digest
+            for position, layer in enumerate(manifest.layers)
+            if labels.gc_ref_layer(position) in refers
+        ]
 
     async def _problem(self, digest: Digest) -> str:
         try:

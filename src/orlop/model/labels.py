@@ -15,7 +15,7 @@ from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.quote import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # What the garbage collector obeys.
 
@@ -63,7 +63,7 @@ SNAPSHOT_LAYER_DIGEST: Final = "containerd.io/snapshot/cri.layer-digest"
 """Told to a snapshotter: the layer that the snapshot is made from."""
 
 SNAPSHOT_IMAGE_LAYERS: Final = "containerd.io/snapshot/cri.image-layers"
-"""Told to a snapshotter: that layer and those above it, separated by commas."""
+"""Told to a snapshotter: that layer and those above it, separated by commas, as many as fit."""
 
 # What images are to CRI.
 
@@ -98,6 +98,17 @@ def gc_ref_snapshot(snapshotter: str) -> str:
 def distribution_source(domain: str) -> str:
     """Key under which a blob remembers repositories of the registry ``domain``."""
     return DISTRIBUTION_SOURCE + domain
+
+
+def fitting(key: str, values: Sequence[str], limits: Limits = DEFAULTS) -> str:
+    """The first of ``values`` that fit into a label with ``key``, separated by commas."""
+    text = ""
+    for value in values:
+        longer = f"{text},{value}" if text else value
+        if len(key.encode()) + len(longer.encode()) > limits.label_bytes:
+            break
+        text = longer
+    return text
 
 
 def validate(labels: Mapping[str, str], limits: Limits = DEFAULTS) -> None:

@@ -64,7 +64,8 @@ class ImageRecord:
         snapshotter: where the chain is unpacked.
         chain_id: name of the topmost snapshot; "" for an image without layers.
         user: ``config.User``, unparsed.
-        content_bytes: length of manifest, config and layers, each digest once.
+        content_bytes: length of manifest, config and layers, each digest once; layers
+            that were discarded when they had been unpacked do not count.
         unpacked_bytes: disk bytes of the chain's snapshots.
         synced: False when it was pulled without the barrier.
     """

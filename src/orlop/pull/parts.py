@@ -36,12 +36,16 @@ class PullSettings:
         concurrent_downloads: layers of one image; 0 or less is no limit.
         total_downloads: layers of all images together; 0 is no limit.
         concurrent_unpacks: workers of all images together; 0 is no limit.
+        keep_layers: blobs of layers stay in the store when they are unpacked.
+        annotate_snapshots: snapshots are labelled with the image and layer they come from.
     """
 
     progress_timeout: float = 300.0
     concurrent_downloads: int = 3
     total_downloads: int = 0
     concurrent_unpacks: int = 0
+    keep_layers: bool = True
+    annotate_snapshots: bool = False
     limits: Limits = DEFAULTS
 
 
@@ -75,6 +79,7 @@ class Shared:
             barrier=parts.barrier,
             places=self.places,
             clock=parts.clock,
+            annotate=settings.annotate_snapshots,
         )
 
     def limit(self, settings: PullSettings) -> None:

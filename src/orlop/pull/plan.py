@@ -61,7 +61,7 @@ class LayerPlan:
     Attributes:
         chain_id: key of the snapshot that it becomes.
         parent: chain id of the layer below, "" for the lowest.
-        fetch: the blob is not in the store.
+        fetch: the blob is not in the store, and is needed.
         unpack: the snapshot is not there.
     """
 
@@ -77,11 +77,15 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All layers of one image for one snapshotter, lowest first."""
+    """All layers of one image for one snapshotter, lowest first.
+
+    ``keeps_layers`` is False when blobs of layers are needed only until they are unpacked.
+    """
 
     documents: Documents
     snapshotter: str
     layers: tuple[LayerPlan, ...]
+    keeps_layers: bool = True
 
     @property
     def chain_id(self) -> str:
@@ -107,10 +111,12 @@ def make(
     snapshotter: str,
     present_blobs: AbstractSet[Digest],
     present_snapshots: AbstractSet[str],
+    keep_layers: bool = True,
 ) -> Plan:
     """Decide what is missing.
 
-    A snapshot counts as present only when all of its parents do.
+    A snapshot counts as present only when all of its parents do. A blob that is not to
+    be kept is missing only when it is to be unpacked.
 
     Raises:
         UnsupportedMediaType: a layer is of a kind that cannot be unpacked.
@@ -120,6 +126,7 @@ def make(
     parents_present = True
     for position, descriptor in enumerate(documents.manifest.layers):
         parents_present = parents_present and chain[position] in present_snapshots
+        wanted = keep_layers or not parents_present
         layers.append(
             LayerPlan(
                 position=position,
@@ -128,11 +135,11 @@ def make(
                 diff_id=documents.config.diff_ids[position],
                 chain_id=chain[position],
                 parent=chain[position - 1] if position else "",
-                fetch=descriptor.digest not in present_blobs,
+                fetch=wanted and descriptor.digest not in present_blobs,
                 unpack=not parents_present,
             )
         )
-    return Plan(documents, snapshotter, tuple(layers))
+    return Plan(documents, snapshotter, tuple(layers), keep_layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,7 @@ def publication(
     reference: Reference,
     present_bytes: int,
     synced: bool,
+    annotated: bool = False,
     now: int,
 ) -> Publication:
     """All that the pull makes visible at once.
@@ -172,6 +180,7 @@ def publication(
         reference: as it was asked for.
         present_bytes: disk bytes of the chain's snapshots that were there before.
         synced: whether a barrier covered it.
+        annotated: whether snapshots are labelled with what they come from.
         now: wall-clock time in ns.
     """
     documents = plan.documents
@@ -184,7 +193,7 @@ def publication(
         snapshotter=plan.snapshotter,
         chain_id=plan.chain_id,
         user=config.user,
-        content_bytes=_content_bytes(manifest),
+        content_bytes=_content_bytes(plan),
         unpacked_bytes=unpacked,
         synced=synced,
         created_at=now,
@@ -193,7 +202,7 @@ def publication(
     managed = {labels.CRI_IMAGE: labels.CRI_IMAGE_MANAGED}
     return Publication(
         blobs=_blob_records(plan, reference, now),
-        snapshots=_snapshot_records(plan, outcome, now),
+        snapshots=_snapshot_records(plan, outcome, reference if annotated else None, now),
         record=record,
         names=[
             ImageName(name, target, config.digest, managed, now, now)
@@ -202,8 +211,10 @@ def publication(
     )
 
 
-def _content_bytes(manifest: Manifest) -> int:
-    sizes = {layer.digest: layer.size for layer in manifest.layers}
+def _content_bytes(plan: Plan) -> int:
+    manifest = plan.documents.manifest
+    kept = manifest.layers if plan.keeps_layers else ()
+    sizes = {layer.digest: layer.size for layer in kept}
     sizes[manifest.config.digest] = manifest.config.size
     return sum(sizes.values()) + len(manifest.raw)
 
@@ -222,12 +233,13 @@ def _blob_records(plan: Plan, reference: Reference, now: int) -> Sequence[BlobRe
         }
         records.append(_blob(index.digest, len(index.raw), source | own, now))
     refers = {labels.GC_REF_CONFIG: str(manifest.config.digest)}
-    for layer in plan.layers:
+    kept = plan.layers if plan.keeps_layers else ()
+    for layer in kept:
         refers[labels.gc_ref_layer(layer.position)] = str(layer.descriptor.digest)
     records.append(_blob(manifest.digest, len(manifest.raw), source | refers, now))
     snapshot = {labels.gc_ref_snapshot(plan.snapshotter): plan.chain_id} if plan.layers else {}
     records.append(_blob(manifest.config.digest, manifest.config.size, source | snapshot, now))
-    for layer in {layer.descriptor.digest: layer for layer in plan.layers}.values():
+    for layer in {layer.descriptor.digest: layer for layer in kept}.values():
         own = {labels.UNCOMPRESSED: str(layer.diff_id)}
         records.append(_blob(layer.descriptor.digest, layer.descriptor.size, source | own, now))
     return records
@@ -237,13 +249,16 @@ def _blob(digest: Digest, size: int, own: Mapping[str, str], now: int) -> BlobRe
     return BlobRecord(digest, size, own, now, now)
 
 
-def _snapshot_records(plan: Plan, outcome: Outcome, now: int) -> Sequence[SnapshotRecord]:
+def _snapshot_records(
+    plan: Plan, outcome: Outcome, told: Reference | None, now: int
+) -> Sequence[SnapshotRecord]:
     records = []
     for layer in plan.layers:
         directory = outcome.directories.get(layer.chain_id)
         if directory is None:
             continue
         usage = outcome.usage[layer.chain_id]
+        annotations = {} if told is None else _annotations(plan, told, layer)
         records.append(
             SnapshotRecord(
                 snapshotter=plan.snapshotter,
@@ -251,7 +266,7 @@ def _snapshot_records(plan: Plan, outcome: Outcome, now: int) -> Sequence[Snapsh
                 directory=directory,
                 kind="committed",
                 parent=layer.parent,
-                labels={labels.SNAPSHOT_REF: layer.chain_id},
+                labels={labels.SNAPSHOT_REF: layer.chain_id} | annotations,
                 bytes=usage.bytes,
                 inodes=usage.inodes,
                 created_at=now,
@@ -259,3 +274,14 @@ def _snapshot_records(plan: Plan, outcome: Outcome, now: int) -> Sequence[Snapsh
             )
         )
     return records
+
+
+def _annotations(plan: Plan, reference: Reference, layer: LayerPlan) -> dict[str, str]:
+    """What a snapshot is made from, in the words that containerd's remote snapshotters read."""
+    above = [str(one.descriptor.digest) for one in plan.layers[layer.position :]]
+    return {
+        labels.SNAPSHOT_IMAGE_REF: str(reference),
+        labels.SNAPSHOT_MANIFEST_DIGEST: str(plan.documents.manifest.digest),
+        labels.SNAPSHOT_LAYER_DIGEST: str(layer.descriptor.digest),
+        labels.SNAPSHOT_IMAGE_LAYERS: labels.fitting(labels.SNAPSHOT_IMAGE_LAYERS, above),
+    }

@@ -37,6 +37,7 @@ class Finished:
     """What a pull has made or shares: all of it verified, and held by the pull.
 
     Attributes:
+        blobs: that are to be in the store.
         trees: by chain id.
     """
 
@@ -55,6 +56,7 @@ class ImagePublisher:
         barrier: None leaves it out: blobs are then synced one by one, and trees
             not at all (``image_pull_with_sync_fs = false``).
         places: held exclusively while trees are renamed.
+        annotate: label snapshots with what they come from.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class ImagePublisher:
         barrier: Barrier | None,
         places: SharedLock,
         clock: Clock,
+        annotate: bool = False,
     ) -> None:
         self._store = store
         self._metadata = metadata
         self._barrier = barrier
         self._places = places
         self._clock = clock
+        self._annotate = annotate
         self._turn = asyncio.Lock()
 
     @property
@@ -107,6 +111,7 @@ class ImagePublisher:
             reference=finished.reference,
             present_bytes=present_bytes,
             synced=self.syncs,
+            annotated=self._annotate,
             now=self._clock.now(),
         )
         for tree in trees:

@@ -131,6 +131,7 @@ class Pull:
             snapshotter=snapshotter,
             present_blobs=await in_thread(lambda: self._present_blobs(everything)) - damaged,
             present_snapshots=await self._present_snapshots(everything),
+            keep_layers=self._settings.keep_layers,
         )
         self._missing_documents = await in_thread(lambda: image_documents.missing(store, documents))
         self._tracker.plan = plan
@@ -322,16 +323,21 @@ class Pull:
         await self._shared.publisher.wait_for_barrier()
         self._tracker.phase = "publishing"
         downloads, layers = self._tracker.downloads, self._tracker.layers
+        kept = [one.pending for one in downloads.values()] if plan.keeps_layers else []
         await self._shared.publisher.publish(
             Finished(
                 plan=plan,
                 reference=self._request.reference,
                 namespace=self._request.namespace,
                 staging=self._request.snapshotter.staging,
-                blobs=[*(one.pending for one in downloads.values()), *written],
+                blobs=[*kept, *written],
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
             )
         )
+        if not plan.keeps_layers:
+            # Others may still unpack from them: they go when the last one leaves.
+            for download in downloads.values():
+                download.give_up_bytes()
 
     async def _write_documents(self, stack: AsyncExitStack) -> list[PendingBlob]:
         """Write the documents that the store does not have."""

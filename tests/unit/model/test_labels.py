@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orlop.errors import InvalidArgument
 from orlop.model import labels
+from orlop.model.limits import DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,12 @@ def test_unusable_labels(bad: dict[str, str], cause: str) -> None:
 
 def test_no_labels_are_fine() -> None:
     labels.validate({})
+
+
+def test_as_many_as_fit() -> None:
+    limits = replace(DEFAULTS, label_bytes=12)
+    assert labels.fitting("key", [], limits) == ""
+    assert labels.fitting("key", ["abcd", "efgh"], limits) == "abcd,efgh"
+    assert labels.fitting("longer", ["abcd", "efgh"], limits) == "abcd"
+    assert labels.fitting("too long a key", ["abcd"], limits) == ""
+    labels.validate({"key": labels.fitting("key", ["abcd"] * 9, limits)}, limits)

@@ -232,3 +232,50 @@ def test_the_documents_by_digest() -> None:
         IMAGE.id: IMAGE.config,
     }
     assert isinstance(documents().target, Descriptor)
+
+
+def test_layers_that_are_not_kept() -> None:
+    """They are fetched to be unpacked only, and neither counted nor referred to."""
+    found = make(
+        documents(),
+        snapshotter="overlayfs",
+        present_blobs={IMAGE.layers[1].digest},
+        present_snapshots={str(IMAGE.chain[0])},
+        keep_layers=False,
+    )
+    assert [(layer.fetch, layer.unpack) for layer in found.layers] == [
+        (False, False),
+        (False, True),
+        (True, True),
+    ]
+    usage = {layer.chain_id: Usage(1, 1) for layer in found.layers if layer.unpack}
+    outcome = Outcome({chain_id: at for at, chain_id in enumerate(usage)}, usage)
+    published = publication(
+        found, outcome, reference=REFERENCE, present_bytes=0, synced=True, now=1
+    )
+    assert {blob.digest for blob in published.blobs} == {IMAGE.digest, IMAGE.id}
+    manifest = next(blob for blob in published.blobs if blob.digest == IMAGE.digest)
+    assert not any(key.startswith(labels.gc_ref_layer(0)[:-1]) for key in manifest.labels)
+    assert published.record.content_bytes == len(IMAGE.manifest) + len(IMAGE.config)
+
+
+def test_annotations_fit_into_labels() -> None:
+    image = build_image([[file("f")]] * 70)
+    found = plan(image)
+    usage = {layer.chain_id: Usage(1, 1) for layer in found.layers}
+    outcome = Outcome({chain_id: at for at, chain_id in enumerate(usage)}, usage)
+    published = publication(
+        found,
+        outcome,
+        reference=REFERENCE,
+        present_bytes=0,
+        synced=True,
+        annotated=True,
+        now=1,
+    )
+    lowest = published.snapshots[0].labels
+    labels.validate(lowest)
+    told = lowest[labels.SNAPSHOT_IMAGE_LAYERS].split(",")
+    assert told == [str(layer.digest) for layer in image.layers[: len(told)]]
+    assert 50 < len(told) < 70
+    assert lowest[labels.SNAPSHOT_IMAGE_REF] == str(REFERENCE)
