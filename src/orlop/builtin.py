@@ -297,6 +297,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         ),
         clock=SystemClock(),
     )
+    await service.start()
+    yield service
 
     def prepare(new: object) -> Commit:
         pulls = _pull_settings(cast("ImageConfig", new))

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import (
     InvalidArgument,
-    InvalidReference,
     NotFound,
     StoreCorrupt,
+    StoreFull,
     Unavailable,
     Unimplemented,
 )
 from orlop.images import find as finding
+from orlop.images.pinning import label_pinned
 from orlop.images.runtimes import DEFAULT, Runtimes, RuntimeTarget
 from orlop.model import labels
 from orlop.model import manifest as manifests
 from orlop.model.image import parse_config
 from orlop.model.limits import DEFAULTS, Limits
+from orlop.model.pins import Pins
 from orlop.model.platform import Platform
 from orlop.model.reference import from_user
 from orlop.ports.pull import PullRequest
@@ -75,7 +77,12 @@ class LocalImageService:
         self._clock = clock
         self._limits = limits
         self._runtimes = _runtimes(settings)
-        self._pinned = frozenset(_normalised(name) for name in settings.pinned if name)
+        self._pins = Pins(settings.pinned)
+
+    async def start(self) -> None:
+        """Have the store's labels say what the configuration says; call it once, first."""
+        with suppress(StoreFull):  # the answers of ``pinned`` are right without them
+            await label_pinned(self._pins, self._metadata, self._settings.namespace)
 
     # Pulling.
 
@@ -90,7 +97,12 @@ class LocalImageService:
         parsed = from_user(reference)
         platform, snapshotter = self._target(options)
         request = PullRequest(
-            parsed, platform, snapshotter, self._namespace(options.namespace), options.credentials
+            parsed,
+            platform,
+            snapshotter,
+            self._namespace(options.namespace),
+            options.credentials,
+            self._pins,
         )
         return await self._puller.pull(request, progress)
 
@@ -153,10 +165,11 @@ class LocalImageService:
 
     def pinned(self, image: Image) -> bool:
         """See the port."""
-        return any(
-            name.name in self._pinned
-            or name.labels.get(labels.CRI_PINNED) == labels.CRI_PINNED_VALUE
-            for name in image.names
+        pinned_by_label = any(
+            name.labels.get(labels.CRI_PINNED) == labels.CRI_PINNED_VALUE for name in image.names
+        )
+        return pinned_by_label or self._pins.cover(
+            (name.name for name in image.names), image.record.manifest
         )
 
     async def filesystems(self) -> list[FsUsage]:
@@ -291,13 +304,6 @@ def _are_named_by_id(images: Sequence[Image], text: str) -> bool:
 def _references(image: Image) -> set[str]:
     """All names of an image but its id."""
     return {name.name for name in image.names} - {str(image.record.id)}
-
-
-def _normalised(name: str) -> str:
-    try:
-        return str(from_user(name))
-    except InvalidReference as error:
-        raise InvalidArgument(f"pinned image {name!r}: {error.message}") from error
 
 
 def _removed_with(image: Image, name: str) -> set[str]:

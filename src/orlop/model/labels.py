@@ -79,6 +79,12 @@ CRI_PINNED: Final = "io.cri-containerd.pinned"
 CRI_PINNED_VALUE: Final = "pinned"
 """The value of ``CRI_PINNED``."""
 
+PINNED_BY: Final = "orlop/pinned-by"
+"""On an image name, beside ``CRI_PINNED``: who pinned it, and may take the pin out."""
+
+PINNED_BY_CONFIGURATION: Final = "configuration"
+"""The value of ``PINNED_BY`` for ``pinned_images``."""
+
 
 def gc_ref_layer(position: int) -> str:
     """Key by which a manifest refers to its layer at ``position``, lowest 0."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from orlop.model.pins import Pins
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.ports.metadata import Image
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """One pull, with everything decided that a caller may decide."""
+    """One pull, with everything decided that a caller may decide.
+
+    ``pins`` are the images whose names are labelled as pinned.
+    """
 
     reference: Reference
     platform: Platform
     snapshotter: Snapshotter
     namespace: str
     credentials: Credentials | None = None
+    pins: Pins | None = None
 
 
 class Puller(Protocol):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.model.image import ImageConfig
     from orlop.model.manifest import Index, Manifest
     from orlop.model.mediatype import Compression
+    from orlop.model.pins import Pins
     from orlop.model.reference import Reference
     from orlop.ports.metadata import Usage
 
@@ -170,6 +171,7 @@ def publication(
     present_bytes: int,
     synced: bool,
     annotated: bool = False,
+    pins: Pins | None = None,
     now: int,
 ) -> Publication:
     """All that the pull makes visible at once.
@@ -181,6 +183,7 @@ def publication(
         present_bytes: disk bytes of the chain's snapshots that were there before.
         synced: whether a barrier covered it.
         annotated: whether snapshots are labelled with what they come from.
+        pins: images that are labelled as pinned.
         now: wall-clock time in ns.
     """
     documents = plan.documents
@@ -199,15 +202,15 @@ def publication(
         created_at=now,
     )
     target = Target(documents.target.media_type, documents.target.digest, documents.target.size)
-    managed = {labels.CRI_IMAGE: labels.CRI_IMAGE_MANAGED}
+    names = names_of(reference, documents.target, config.digest)
+    own = {labels.CRI_IMAGE: labels.CRI_IMAGE_MANAGED}
+    if pins is not None:
+        own |= pins.labels(names, manifest.digest)
     return Publication(
         blobs=_blob_records(plan, reference, now),
         snapshots=_snapshot_records(plan, outcome, reference if annotated else None, now),
         record=record,
-        names=[
-            ImageName(name, target, config.digest, managed, now, now)
-            for name in names_of(reference, documents.target, config.digest)
-        ],
+        names=[ImageName(name, target, config.digest, own, now, now) for name in names],
     )
 
 

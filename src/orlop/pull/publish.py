@@ -21,6 +21,7 @@ from orlop.pull.plan import Outcome, publication
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from orlop.model.pins import Pins
     from orlop.model.reference import Reference
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
@@ -38,6 +39,7 @@ class Finished:
 
     Attributes:
         blobs: that are to be in the store.
+        pins: images whose names are labelled as pinned.
         trees: by chain id.
     """
 
@@ -47,6 +49,7 @@ class Finished:
     staging: LayerStaging
     blobs: Sequence[PendingBlob]
     trees: Mapping[str, PendingTree]
+    pins: Pins | None = None
 
 
 class ImagePublisher:
@@ -112,6 +115,7 @@ class ImagePublisher:
             present_bytes=present_bytes,
             synced=self.syncs,
             annotated=self._annotate,
+            pins=finished.pins,
             now=self._clock.now(),
         )
         for tree in trees:

@@ -332,6 +332,7 @@ class Pull:
                 staging=self._request.snapshotter.staging,
                 blobs=[*kept, *written],
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
+                pins=self._request.pins,
             )
         )
         if not plan.keeps_layers:

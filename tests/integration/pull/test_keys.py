@@ -12,7 +12,7 @@ from orlop.errors import NotFound
 from orlop.model import labels
 from orlop.ports.service import PullOptions
 from orlop.testing.faults import Fault
-from orlop.testing.images import build_image, build_layer
+from orlop.testing.images import build_image, build_index, build_layer
 from orlop.testing.layers import directory, file
 from tests.integration.pull.rig import NAMESPACE, offer, running
 
@@ -169,3 +169,36 @@ async def test_disable_snapshot_annotations(
         if not disabled
         else {str(chain): {} for chain in IMAGE.chain}
     )
+
+
+class TestPinnedImages:
+    """pinned_images"""
+
+    async def test_pulled_images_are_labelled(
+        self, tmp_path: Path, distribution: DistributionRegistry
+    ) -> None:
+        pinned = offer(distribution, "keys/pinned", "v1", IMAGE)
+        other = offer(distribution, "keys/other", "v1", build_image([TOP]))
+        keys = {"pinned_images": {"sandbox": pinned, "none": ""}}
+        async with running(tmp_path / "root", **keys) as store:
+            for reference, wanted in ((pinned, {"pinned"}), (other, {None})):
+                image = await store.service.pull(reference)
+                assert {name.labels.get(labels.CRI_PINNED) for name in image.names} == wanted
+                assert store.service.pinned(image) is (reference == pinned)
+
+    async def test_the_configuration_counts_for_images_that_are_there(
+        self, tmp_path: Path, registry: FakeRegistry
+    ) -> None:
+        """Also by the digest of a manifest that was pulled by its index."""
+        index = build_index([IMAGE])
+        reference = offer(registry, "app", "v1", index)
+        repository = reference.removesuffix(":v1")
+        by_digest = f"{repository}@{IMAGE.digest}"
+        for pins in ([], [by_digest], [reference], []):
+            keys = {"pinned_images": {str(at): pin for at, pin in enumerate(pins)}}
+            async with running(tmp_path / "root", **keys) as store:
+                await store.service.pull(reference)
+                (image,) = await store.service.images()
+                assert store.service.pinned(image) is bool(pins)
+                label = "pinned" if pins else None
+                assert {name.labels.get(labels.CRI_PINNED) for name in image.names} == {label}

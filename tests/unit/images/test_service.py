@@ -10,8 +10,9 @@ import pytest
 from orlop.errors import InvalidArgument, InvalidReference, NotFound, StoreCorrupt, Unimplemented
 from orlop.images.service import LocalImageService
 from orlop.images.settings import ServiceSettings
+from orlop.model import labels
 from orlop.model.platform import Platform
-from orlop.ports.metadata import Image
+from orlop.ports.metadata import BlobRecord, Image
 from orlop.ports.registry import Credentials
 from orlop.ports.service import PullOptions
 from orlop.testing.images import build_image, build_index
@@ -231,6 +232,8 @@ async def test_checking(bench: Bench) -> None:
     (report,) = await bench.service.check(f"{APP}:v1")
     assert (report.image_id, report.problems) == (str(BUILT.id), ())
     layer = BUILT.layers[0].digest
+    refers = {labels.gc_ref_layer(0): str(layer)}
+    await bench.metadata.put_blob(SPACE, BlobRecord(BUILT.digest, 7, refers))
     bench.store.blobs[layer] = b"damaged"
     (report,) = await bench.service.check()
     assert len(report.problems) == 1
