@@ -401,6 +401,7 @@ def _service_settings(config: ImageConfig) -> ServiceSettings:
         platform=from_machine(os.uname().machine),
         snapshotter=config.snapshotter,
         pinned=tuple(config.pinned_images.values()),
+        stats_seconds=config.stats_collect_period,
         runtimes={
             handler: Runtime(runtime.platform, runtime.snapshotter)
             for handler, runtime in config.runtime_platforms.items()

@@ -55,6 +55,7 @@ def _lines(detail: "ImageDetail", *, pinned: bool) -> list[tuple[str, str]]:
         ("Pulled", render.time(record.created_at) or ""),
         ("Download", render.size(record.content_bytes)),
         ("Unpacked", f"{render.size(record.unpacked_bytes)} in {record.snapshotter}"),
+        ("Synced", "" if record.synced else "no: a power failure may damage it"),
         ("Pinned", "yes" if pinned else ""),
         ("User", config.user),
         ("Entrypoint", json.dumps(config.entrypoint) if config.entrypoint else ""),

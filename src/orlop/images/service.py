@@ -78,6 +78,7 @@ class LocalImageService:
         self._limits = limits
         self._runtimes = _runtimes(settings)
         self._pins = Pins(settings.pinned)
+        self._usage: tuple[float, list[FsUsage]] | None = None
 
     async def start(self) -> None:
         """Have the store's labels say what the configuration says; call it once, first."""
@@ -104,7 +105,10 @@ class LocalImageService:
             options.credentials,
             self._pins,
         )
-        return await self._puller.pull(request, progress)
+        try:
+            return await self._puller.pull(request, progress)
+        finally:
+            self._usage_changed()
 
     async def running(self) -> Sequence[PullProgress]:
         """See the port."""
@@ -173,10 +177,18 @@ class LocalImageService:
         )
 
     async def filesystems(self) -> list[FsUsage]:
-        """See the port."""
+        """See the port. What was reported a short while ago is reported again."""
+        now = self._clock.monotonic()
+        if self._usage is not None and now - self._usage[0] < self._settings.stats_seconds:
+            return list(self._usage[1])
         snapshotter = self._snapshotters[self._settings.snapshotter]
         usage = await self._metadata.usage()
-        return [FsUsage(snapshotter.root, self._clock.now(), usage)]
+        self._usage = (now, [FsUsage(snapshotter.root, self._clock.now(), usage)])
+        return list(self._usage[1])
+
+    def _usage_changed(self) -> None:
+        """Whoever has just pulled or removed something sees what it did."""
+        self._usage = None
 
     # Removing.
 
@@ -220,11 +232,14 @@ class LocalImageService:
     async def _free_space(self) -> None:
         # What a busy store keeps for now, a later collection removes: the name is gone.
         with suppress(Unavailable):
-            await self._collector.collect()
+            await self.collect()
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """See the port."""
-        return await self._collector.collect(dry_run=dry_run)
+        try:
+            return await self._collector.collect(dry_run=dry_run)
+        finally:
+            self._usage_changed()
 
     # Mounting and checking.
 

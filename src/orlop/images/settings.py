@@ -32,6 +32,7 @@ class ServiceSettings:
         namespace: that calls without one work in.
         pinned: references that kubelet must not collect, as users write them.
         runtimes: by name of the CRI runtime handler.
+        stats_seconds: how long usage may be reported again as it was.
     """
 
     platform: Platform
@@ -39,3 +40,4 @@ class ServiceSettings:
     namespace: str = NAMESPACE
     pinned: tuple[str, ...] = ()
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
+    stats_seconds: float = 0.0

@@ -202,3 +202,45 @@ class TestPinnedImages:
                 assert store.service.pinned(image) is bool(pins)
                 label = "pinned" if pins else None
                 assert {name.labels.get(labels.CRI_PINNED) for name in image.names} == {label}
+
+
+async def test_stats_collect_period(tmp_path: Path, registry: FakeRegistry) -> None:
+    """What others change may show later; what this service did shows at once."""
+    reference = offer(registry, "app", "v1", IMAGE)
+    for seconds in (1, 3600):
+        async with running(tmp_path / f"root{seconds}", stats_collect_period=seconds) as store:
+            await store.service.pull(reference)
+            (first,) = await store.service.filesystems()
+            assert first.usage == await store.service._metadata.usage()
+            async with asyncio.timeout(5):
+                while (found := await store.service.filesystems()) == [first] and seconds == 1:
+                    await asyncio.sleep(0.05)
+            assert (found[0].timestamp == first.timestamp) is (seconds != 1)
+            await store.service.remove(reference)
+            (left,) = await store.service.filesystems()
+            assert left.usage.bytes == 0
+            assert left.timestamp > first.timestamp
+
+
+@pytest.mark.parametrize("local", [False, True])
+async def test_use_local_image_pull(tmp_path: Path, registry: FakeRegistry, local: bool) -> None:
+    """There is one way to pull: the key changes nothing of what is there afterwards."""
+    reference = offer(registry, "app", "v1", IMAGE)
+    keys = {"use_local_image_pull": local, "discard_unpacked_layers": True}
+    async with running(tmp_path / "root", **keys) as store:
+        await store.service.pull(reference)
+        assert {one.digest for one in store.blobs.walk()} == {IMAGE.digest, IMAGE.id}
+
+
+@pytest.mark.parametrize("synced", [False, True])
+async def test_image_pull_with_sync_fs(
+    tmp_path: Path, registry: FakeRegistry, synced: bool
+) -> None:
+    """``synced`` tells it of each image; a pull with it makes up for one without it."""
+    reference = offer(registry, "app", "v1", IMAGE)
+    async with running(tmp_path / "root", image_pull_with_sync_fs=synced) as store:
+        pulled = await store.service.pull(reference)
+        assert pulled.record.synced is synced
+        assert (await store.service.detail(reference)).image.record.synced is synced
+    async with running(tmp_path / "root") as store:
+        assert (await store.service.pull(reference)).record.synced
