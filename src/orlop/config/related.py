@@ -34,7 +34,10 @@ class OverlayfsConfig(Struct, frozen=True, kw_only=True):
     ] = False
     sync_remove: Annotated[
         bool,
-        key("Delete the files of a snapshot before its removal is acknowledged, not afterwards."),
+        key(
+            "A removal waits until the disk has it. The files of a snapshot are deleted before "
+            "its removal is acknowledged in either case."
+        ),
     ] = False
     slow_chown: Annotated[
         bool,
@@ -125,7 +128,7 @@ class TransferConfig(Struct, frozen=True, kw_only=True):
     ] = 1
     check_platform_supported: Annotated[
         bool,
-        key("Accepted and without effect: a pull finds out whether the platform is there."),
+        key("Refuse pulls for platforms that no entry of unpack_config is for."),
     ] = False
     config_path: Annotated[
         str,
@@ -136,7 +139,10 @@ class TransferConfig(Struct, frozen=True, kw_only=True):
     ] = ""
     unpack_config: Annotated[
         tuple[UnpackConfig, ...],
-        key("Which snapshotter images are unpacked into, by platform."),
+        key(
+            "Which snapshotter images are unpacked into, by platform, where neither the pull nor "
+            "its runtime handler says it."
+        ),
     ] = ()
 
 
@@ -195,7 +201,7 @@ class DiffConfig(Struct, frozen=True, kw_only=True):
     ] = ("walking",)
     sync_fs: Annotated[
         bool,
-        key("Accepted and without effect: image_pull_with_sync_fs of the images section counts."),
+        key("The same as image_pull_with_sync_fs of the images section: either asks for it."),
     ] = False
 
 

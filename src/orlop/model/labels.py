@@ -65,6 +65,9 @@ SNAPSHOT_LAYER_DIGEST: Final = "containerd.io/snapshot/cri.layer-digest"
 SNAPSHOT_IMAGE_LAYERS: Final = "containerd.io/snapshot/cri.image-layers"
 """Told to a snapshotter: that layer and those above it, separated by commas, as many as fit."""
 
+OVERLAY_UPPERDIR: Final = "containerd.io/snapshot/overlay.upperdir"
+"""Told by the overlayfs snapshotter: the directory that holds a snapshot's changes."""
+
 # What images are to CRI.
 
 CRI_IMAGE: Final = "io.cri-containerd.image"

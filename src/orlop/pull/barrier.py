@@ -1,18 +1,23 @@
 """The barrier before publishing: one ``syncfs`` for all pulls that wait for one.
 
 A ``syncfs`` covers what was written before it began. Whoever asks while one is
-running waits for the next, together with everybody else who asked.
+running waits for the next, together with everybody else who asked. Snapshots may
+be on another file system than the store: then both are synced.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from orlop.errors import StoreIO
+from orlop.linux import files
 from orlop.pull.completion import completed, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class Barrier:
@@ -47,3 +52,61 @@ class Barrier:
             await asyncio.sleep(0)  # let those who ask in the same moment join
         self._running, self._next = self._next, None
         await asyncio.to_thread(self._sync)
+
+
+class FileSystems:
+    """Every file system that pulls write to; made by ``opened``.
+
+    Args:
+        sync: makes the store's own file system durable.
+        others: descriptors of the further ones, open since the start: the kernel tells
+            an older descriptor only that something could not be written (syncfs(2)).
+    """
+
+    def __init__(self, sync: Callable[[], None], others: Sequence[int]) -> None:
+        self._sync = sync
+        self._others = others
+        self._failure: StoreIO | None = None
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, path: str, sync: Callable[[], None], others: Iterable[str]
+    ) -> Iterator[FileSystems]:
+        """All that the store and some directories are on, each once.
+
+        Args:
+            path: a directory of the store.
+            sync: makes the store's own file system durable; raises ``StoreIO``.
+            others: existing directories, on the same or on other file systems.
+
+        Raises:
+            NotFound, PermissionDenied, StoreIO: a directory cannot be opened.
+        """
+        seen = {os.stat(path).st_dev}
+        with ExitStack() as stack:
+            descriptors = []
+            for other in others:
+                with files.translated(f"open {other}"):
+                    if (device := os.stat(other).st_dev) in seen:
+                        continue
+                    descriptors.append(os.open(other, files.DIRECTORY))
+                stack.callback(os.close, descriptors[-1])
+                seen.add(device)
+            yield cls(sync, descriptors)
+
+    def sync(self) -> None:
+        """Make all of them durable; blocks.
+
+        Raises:
+            StoreIO: one of them failed, now or before; it is not tried again.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._sync()
+            for fd in self._others:
+                files.syncfs(fd, what="the file system of the snapshots")
+        except StoreIO as error:
+            self._failure = error
+            raise

@@ -27,7 +27,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import Internal
+from orlop.errors import FailedPrecondition, Internal
 from orlop.linux import files
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.linux.mounts import unmount
@@ -37,7 +37,7 @@ from orlop.snapshots import walk
 from orlop.snapshots.attributes import copy_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
 
@@ -50,19 +50,27 @@ _LAYOUT: Final = (_SNAPSHOTS, _STAGING, _TRASH)
 
 
 class Directories:
-    """The trees of the snapshotter ``name`` below ``root``; nothing is made before ``recover``.
+    """The trees of the snapshotter ``name``; nothing is made before ``recover``.
 
     Methods block and may be called from any thread. The caller holds the lock of
-    ``root``.
+    ``root``, and of ``path`` (see ``orlop.snapshots.place``).
+
+    Args:
+        root: the store's root directory.
+        name: the snapshotter's name.
+        path: its directory; "" is the one below ``root`` that is called after it.
+        sync_remove: a removal waits until the disk has it.
 
     Attributes:
         name: the snapshotter's name.
         root: absolute path of its directory.
     """
 
-    def __init__(self, root: str, name: str) -> None:
+    def __init__(self, root: str, name: str, *, path: str = "", sync_remove: bool = False) -> None:
         self.name = name
-        self.root = os.path.join(os.path.abspath(root), f"io.containerd.snapshotter.v1.{name}")
+        below = os.path.join(root, f"io.containerd.snapshotter.v1.{name}")
+        self.root = os.path.abspath(path or below)
+        self._sync_remove = sync_remove
         self._numbering = threading.Lock()
         self._next = 0
 
@@ -127,6 +135,9 @@ class Directories:
         """Remove a published tree whose record is gone: to the trash, then from disk.
 
         Nothing happens when it is gone. What cannot be removed waits in the trash.
+
+        Raises:
+            StoreIO: the disk failed, or, with ``sync_remove``, does not have it.
         """
         with (
             files.translated(f"remove snapshot directory {directory} of {self.name}"),
@@ -135,6 +146,13 @@ class Directories:
         ):
             _throw_away(source, trash, str(directory))
             walk.remove_tree(trash, str(directory))
+            if self._sync_remove:
+                for fd, name in ((source, _SNAPSHOTS), (trash, _TRASH)):
+                    files.fsync(fd, what=os.path.join(self.root, name))
+
+    def labels(self, directory: int) -> Mapping[str, str]:  # noqa: ARG002 - others have some
+        """Labels that a snapshot has because of the way it is kept: none."""
+        return {}
 
     def measure(self, staged: Staged) -> Usage:
         """Disk bytes and inodes of a staged tree."""
@@ -160,9 +178,15 @@ class Directories:
             recorded: every number that a record holds.
 
         Raises:
+            FailedPrecondition: there are records, and no snapshots at all.
             StoreCorrupt: a directory of ours is not ours alone.
             StoreFull, StoreIO, PermissionDenied: the disk.
         """
+        if recorded and not os.path.lexists(os.path.join(self.root, _SNAPSHOTS)):
+            raise FailedPrecondition(
+                f"the snapshots of {self.name} are not in {self.root}",
+                hint="mount the file system that they are on, or set root_path back",
+            )
         for path in (self.root, *(os.path.join(self.root, name) for name in _LAYOUT)):
             os.close(open_root(path))
         with files.translated(f"clean up {self.root}"):

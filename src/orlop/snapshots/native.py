@@ -28,10 +28,11 @@ class Native(Directories):
 
     Args:
         root: the store's root directory.
+        path: where the snapshots are; "" is below ``root``.
     """
 
-    def __init__(self, root: str) -> None:
-        super().__init__(root, NAME)
+    def __init__(self, root: str, path: str = "") -> None:
+        super().__init__(root, NAME, path=path)
 
     @property
     def independent(self) -> bool:

@@ -12,17 +12,20 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import FailedPrecondition
+from orlop.errors import FailedPrecondition, InvalidArgument
 from orlop.linux import files
 from orlop.linux.mounts import OVERLAY_OPTIONS, detached_overlay, escape_overlay
+from orlop.model import labels
+from orlop.model.quote import quote
 from orlop.ports.snapshots import Mount
 from orlop.snapshots import settle, walk
 from orlop.snapshots.directories import Directories, bind, copy_root, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from orlop.ports.snapshots import ApplyMode, Staged
@@ -39,15 +42,42 @@ _STAGING_OPTIONS: Final = (*OVERLAY_OPTIONS, "volatile")
 not write out the whole file system when the mount ends."""
 
 
+_OURS: Final = frozenset({"lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"})
+"""Options that are this module's to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverlaySettings:
+    """What the overlayfs snapshotter can be told; see ``docs/configuration.md``.
+
+    Attributes:
+        path: where the snapshots are; "" is below the store's root.
+        upperdir_label: snapshots are labelled with the directory of their changes.
+        sync_remove: a removal waits until the disk has it.
+        mount_options: for every overlay that a client mounts, beside our own.
+    """
+
+    path: str = ""
+    upperdir_label: bool = False
+    sync_remove: bool = False
+    mount_options: tuple[str, ...] = ()
+
+
 class Overlay(Directories):
     """The layout of the overlayfs snapshotter; implements ``LayerStaging``.
 
     Args:
         root: the store's root directory.
+        settings: of the configuration.
+
+    Raises:
+        InvalidArgument: a mount option that would undo what images rely on.
     """
 
-    def __init__(self, root: str) -> None:
-        super().__init__(root, NAME)
+    def __init__(self, root: str, settings: OverlaySettings = OverlaySettings()) -> None:
+        super().__init__(root, NAME, path=settings.path, sync_remove=settings.sync_remove)
+        self._upperdir_label = settings.upperdir_label
+        self._options = _with_ours(settings.mount_options)
 
     @property
     def independent(self) -> bool:
@@ -124,12 +154,16 @@ class Overlay(Directories):
             return [bind(self.tree(directory), writable=writable)]
         if not writable and len(layers) == 1:
             return [bind(layers[0], writable=False)]
-        options = list(OVERLAY_OPTIONS)
+        options = list(self._options)
         if writable:
             options.append(f"workdir={escape_overlay(self.work(directory))}")
             options.append(f"upperdir={escape_overlay(self.tree(directory))}")
         options.append(f"lowerdir={':'.join(escape_overlay(layer) for layer in layers)}")
         return [Mount(type="overlay", source="overlay", options=tuple(options))]
+
+    def labels(self, directory: int) -> Mapping[str, str]:
+        """The directory of a snapshot's changes, if that is wanted."""
+        return {labels.OVERLAY_UPPERDIR: self.tree(directory)} if self._upperdir_label else {}
 
     def recover(self, recorded: AbstractSet[int]) -> None:
         """See ``Directories.recover``; then try whether overlayfs works here.
@@ -159,6 +193,19 @@ class Overlay(Directories):
             ) from error
         finally:
             self.discard(staged)
+
+
+def _with_ours(options: Sequence[str]) -> tuple[str, ...]:
+    """Our options, and others beside them; the layers are nobody else's to name."""
+    own = {option.partition("=")[0]: option for option in OVERLAY_OPTIONS}
+    for option in options:
+        key = option.partition("=")[0]
+        if key in _OURS or own.get(key, option) != option:
+            raise InvalidArgument(
+                f"mount option {quote(option)} of the overlayfs snapshotter is refused",
+                hint=f"orlop names the layers itself, and mounts with {','.join(OVERLAY_OPTIONS)}",
+            )
+    return tuple(dict.fromkeys((*OVERLAY_OPTIONS, *options)))
 
 
 @contextmanager

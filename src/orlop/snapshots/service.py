@@ -50,6 +50,9 @@ class Format(LayerStaging, Protocol):
     def mounts(self, directory: int, layers: Sequence[str], *, writable: bool) -> list[Mount]:
         """How to mount a published tree on top of ``layers``."""
 
+    def labels(self, directory: int) -> Mapping[str, str]:
+        """Labels that a snapshot has because of the way it is kept; never stored."""
+
     def measure_published(self, directory: int) -> Usage:
         """Disk bytes and inodes of a published tree."""
 
@@ -91,10 +94,7 @@ class SnapshotService:
 
     async def stat(self, namespace: str, key: str) -> SnapshotRecord:
         """One snapshot's record. Raises NotFound."""
-        record = await self._records.snapshot(namespace, self.name, key)
-        if record is None:
-            raise NotFound(f"snapshot {quote(key)} does not exist in {self.name}")
-        return record
+        return self._labelled(await self._record(namespace, key))
 
     async def update(self, namespace: str, key: str, labels: Mapping[str, str]) -> SnapshotRecord:
         """Replace the labels.
@@ -104,12 +104,14 @@ class SnapshotService:
             InvalidArgument: a label is bad.
         """
         label_rules.validate(labels)
-        await self.stat(namespace, key)
-        return await self._records.label_snapshot(namespace, self.name, key, labels)
+        record = await self._record(namespace, key)
+        computed = self._format.labels(record.directory)
+        own = {name: value for name, value in labels.items() if name not in computed}
+        return self._labelled(await self._records.label_snapshot(namespace, self.name, key, own))
 
     async def usage(self, namespace: str, key: str) -> Usage:
         """Own files of a snapshot; those of an active one are walked. Raises NotFound."""
-        record = await self.stat(namespace, key)
+        record = await self._record(namespace, key)
         if record.kind == "active":
             return await asyncio.to_thread(self._format.measure_published, record.directory)
         return Usage(bytes=record.bytes, inodes=record.inodes)
@@ -140,7 +142,7 @@ class SnapshotService:
             NotFound: no such key.
             FailedPrecondition: it is committed.
         """
-        record = await self.stat(namespace, key)
+        record = await self._record(namespace, key)
         tree.check_mountable(record)
         return self._mounts(record, await self._chain(namespace, record.parent))
 
@@ -158,7 +160,7 @@ class SnapshotService:
         """
         tree.check_key(name, "snapshot name")
         label_rules.validate(labels or {})
-        active = await self.stat(namespace, key)
+        active = await self._record(namespace, key)
         tree.check_committable(active)
         tree.check_free(name, await self._records.snapshot(namespace, self.name, name))
         usage = await asyncio.to_thread(self._measure_and_sync, active.directory)
@@ -179,7 +181,7 @@ class SnapshotService:
 
     async def walk(self, namespace: str) -> list[SnapshotRecord]:
         """All snapshots, by key."""
-        return await self._records.snapshots(namespace, self.name)
+        return [self._labelled(one) for one in await self._records.snapshots(namespace, self.name)]
 
     async def recover(self) -> None:
         """At start, with the root locked: remove staging, trash and unrecorded trees.
@@ -194,6 +196,17 @@ class SnapshotService:
         await asyncio.to_thread(self._format.recover, recorded)
 
     # Steps.
+
+    async def _record(self, namespace: str, key: str) -> SnapshotRecord:
+        record = await self._records.snapshot(namespace, self.name, key)
+        if record is None:
+            raise NotFound(f"snapshot {quote(key)} does not exist in {self.name}")
+        return record
+
+    def _labelled(self, record: SnapshotRecord) -> SnapshotRecord:
+        """The record as clients see it."""
+        computed = self._format.labels(record.directory)
+        return replace(record, labels={**record.labels, **computed}) if computed else record
 
     async def _start(
         self,

@@ -22,7 +22,7 @@ from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import BuiltImage, BuiltIndex
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from orlop.testing.distribution import DistributionRegistry
 
@@ -137,12 +137,22 @@ async def running(root: Path, **images: object) -> AsyncIterator[Store]:
         root: of the store; made if it is not there.
         images: keys of ``[plugins."io.containerd.cri.v1.images"]``.
     """
+    async with configured(root, {}, **images) as store:
+        yield store
+
+
+@asynccontextmanager
+async def configured(
+    root: Path, sections: Mapping[str, Mapping[str, object]], **images: object
+) -> AsyncIterator[Store]:
+    """The same with keys of other plugins' tables, by the plugin's full name."""
     defaults = Config()
     config = structs.replace(
         defaults,
         root=str(root),
         state=str(root / "state"),
         images=structs.replace(defaults.images, **images),
+        plugins=dict(sections),
     )
     async with opened(config) as app:
         assert isinstance(app.service, LocalImageService)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import StoreIO
-from orlop.pull.barrier import Barrier
+from orlop.pull.barrier import Barrier, FileSystems
+from tests.rigs.store_calls import store_calls
 from tests.unit.pull.rig import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Disk:
@@ -96,3 +102,20 @@ async def test_who_gives_up_hurts_nobody_and_leaves_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await one
     assert disk.ended == 1
+
+
+def test_each_file_system_once(tmp_path: Path) -> None:
+    """/dev/shm is another one, on every Linux."""
+    events, disk = store_calls(), Disk()
+    others = [str(tmp_path.parent), "/dev/shm", "/dev/shm"]
+    before = os.listdir("/proc/self/fd")
+    with FileSystems.opened(str(tmp_path), disk.sync, others) as found:
+        with events.watched() as calls:
+            found.sync()
+        assert (disk.begun, calls) == (1, ["syncfs"])
+        with events.watched("syncfs"), pytest.raises(StoreIO):
+            found.sync()
+        with events.watched() as calls, pytest.raises(StoreIO):
+            found.sync()
+        assert (disk.begun, calls) == (2, [])
+    assert os.listdir("/proc/self/fd") == before

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import AlreadyExists, Internal, StoreCorrupt, StoreFull, StoreIO
+from orlop.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    Internal,
+    StoreCorrupt,
+    StoreFull,
+    StoreIO,
+)
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.linux.mounts import mount, unmount
 from orlop.snapshots.directories import Directories
@@ -198,7 +205,7 @@ def test_recovery_can_be_repeated_wherever_it_stopped(
 ) -> None:
     for operation in ("rename", "unlink", "rmdir"):
         made = Directories(str(tmp_path), "test")
-        made.recover({99})
+        made.recover(set())
         trees = [made.make() for _ in range(3)]
         for tree in trees:
             (open(os.path.join(tree.fs, "file"), "w")).close()
@@ -256,3 +263,22 @@ def test_a_link_is_no_layout(tmp_path: Path, root: Path) -> None:
     with pytest.raises(StoreCorrupt, match="symbolic link"):
         Directories(str(tmp_path), "test").recover(set())
     assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_snapshots_that_are_not_there(tmp_path: Path) -> None:
+    """As when their disk is not mounted: nothing of them may be listed."""
+    with pytest.raises(FailedPrecondition, match="not in"):
+        Directories(str(tmp_path), "test").recover({1})
+    assert os.listdir(tmp_path) == []
+
+
+def test_sync_remove(tmp_path: Path, calls: StoreCalls) -> None:
+    for sync in (False, True):
+        made = Directories(str(tmp_path), "test", sync_remove=sync)
+        made.recover(set())
+        tree = made.make()
+        made.publish([tree])
+        with calls.watched() as operations:
+            made.delete(tree.directory)
+        assert operations.count("fsync") == (2 if sync else 0)
+        assert operations[-1] == ("fsync" if sync else "rmdir")

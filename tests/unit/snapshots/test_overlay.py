@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import FailedPrecondition, StoreCorrupt
+from orlop.errors import FailedPrecondition, InvalidArgument, StoreCorrupt
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.linux.mounts import OVERLAY_OPTIONS, detached_overlay, mount, unmount
 from orlop.ports.snapshots import Mount
-from orlop.snapshots.overlay import Overlay
+from orlop.snapshots.overlay import Overlay, OverlaySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,3 +268,28 @@ def test_a_read_only_file_system_is_an_error_of_the_disk(tmp_path: Path) -> None
             overlay.recover(set())
     finally:
         unmount(str(tmp_path), detach=True)
+
+
+# --- settings -----------------------------------------------------------------------------
+
+
+def test_mount_options_come_beside_ours(tmp_path: Path) -> None:
+    overlay = Overlay(str(tmp_path), OverlaySettings(mount_options=("volatile", "index=off")))
+    (recipe,) = overlay.mounts(9, [overlay.tree(3), overlay.tree(2)], writable=True)
+    assert recipe.options[: len(OVERLAY_OPTIONS) + 1] == (*OVERLAY_OPTIONS, "volatile")
+    assert recipe.options.count("index=off") == 1
+
+
+@pytest.mark.parametrize(
+    "option", ["lowerdir=/etc", "upperdir=/etc", "lowerdir+=/etc", "redirect_dir=on", "metacopy=on"]
+)
+def test_mount_options_that_undo_what_images_rely_on(tmp_path: Path, option: str) -> None:
+    with pytest.raises(InvalidArgument, match="refused"):
+        Overlay(str(tmp_path), OverlaySettings(mount_options=(option,)))
+
+
+def test_a_place_of_its_own(tmp_path: Path) -> None:
+    overlay = Overlay(str(tmp_path / "root"), OverlaySettings(path=str(tmp_path / "place")))
+    overlay.recover(set())
+    assert overlay.root == str(tmp_path / "place")
+    assert overlay.tree(1) == str(tmp_path / "place" / "snapshots" / "1" / "fs")
