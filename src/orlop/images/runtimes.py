@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidArgument
 from orlop.model.platform import Platform, rank
 from orlop.model.quote import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from orlop.images.settings import ServiceSettings, Unpack
     from orlop.ports.metadata import Image, ImageRecord
 
 DEFAULT: Final = ""
@@ -44,11 +45,78 @@ class Runtimes:
     Args:
         default: of the handler "".
         handlers: of the others, by name.
+        unpack: what is pulled for a platform that the caller names, the first that suits.
+        strict: platforms that suit none of these are refused.
     """
 
-    def __init__(self, default: RuntimeTarget, handlers: Mapping[str, RuntimeTarget]) -> None:
+    def __init__(
+        self,
+        default: RuntimeTarget,
+        handlers: Mapping[str, RuntimeTarget],
+        unpack: Sequence[RuntimeTarget] = (),
+        *,
+        strict: bool = False,
+    ) -> None:
         self._targets = {DEFAULT: default, **handlers}
+        self._unpack = unpack
+        self._strict = strict
         self._handlers: dict[tuple[str, str], str] = {}
+
+    @classmethod
+    def configured(cls, settings: ServiceSettings, loaded: Collection[str]) -> Self:
+        """The handlers that the settings name.
+
+        Args:
+            settings: of the image service.
+            loaded: names of the snapshotters that are there.
+
+        Raises:
+            InvalidArgument: a platform makes no sense, or a snapshotter that is not
+                optional is not loaded.
+        """
+        unpack = [
+            RuntimeTarget(
+                Platform.parse(entry.platform) if entry.platform else settings.platform,
+                entry.snapshotter or settings.snapshotter,
+            )
+            for entry in settings.unpack
+            if _is_usable(entry, loaded)
+        ]
+
+        def target(platform: str, snapshotter: str) -> RuntimeTarget:
+            wanted = Platform.parse(platform) if platform else settings.platform
+            suitable = (one.snapshotter for one in unpack if _suits(one.platform, wanted))
+            return RuntimeTarget(wanted, snapshotter or next(suitable, "") or settings.snapshotter)
+
+        return cls(
+            target("", ""),
+            {
+                handler: target(runtime.platform, runtime.snapshotter)
+                for handler, runtime in settings.runtimes.items()
+            },
+            unpack,
+            strict=settings.check_platforms,
+        )
+
+    def wanted(self, handler: str, *, platform: str = "", snapshotter: str = "") -> RuntimeTarget:
+        """What a pull is for: what the caller says, else what its handler says, else the rest.
+
+        Raises:
+            InvalidArgument: no such handler, or the platform makes no sense or is refused.
+        """
+        found = self.target(handler)
+        if platform:
+            found = RuntimeTarget(Platform.parse(platform), found.snapshotter)
+        suitable = [one for one in self._unpack if _suits(one.platform, found.platform)]
+        if platform and suitable and handler == DEFAULT:
+            found = RuntimeTarget(found.platform, suitable[0].snapshotter)
+        default = self._targets[DEFAULT].platform
+        if self._strict and not (suitable if self._unpack else _suits(default, found.platform)):
+            raise InvalidArgument(
+                f"platform {found.platform} is not supported here",
+                hint="name it in an entry of unpack_config, or turn check_platform_supported off",
+            )
+        return RuntimeTarget(found.platform, snapshotter) if snapshotter else found
 
     def target(self, handler: str) -> RuntimeTarget:
         """What a handler pulls for.
@@ -97,6 +165,21 @@ class Runtimes:
     def prefer(self, images: Sequence[Image]) -> Image | None:
         """The default handler's among several images, else the first."""
         return self.choose(images, DEFAULT) or next(iter(images), None)
+
+
+def _suits(wanted: Platform, offered: Platform) -> bool:
+    return rank(wanted, offered) is not None
+
+
+def _is_usable(entry: Unpack, loaded: Collection[str]) -> bool:
+    if not entry.snapshotter or entry.snapshotter in loaded:
+        return True
+    if entry.optional:
+        return False
+    raise InvalidArgument(
+        f"unpack_config names the snapshotter {quote(entry.snapshotter)}, which is not loaded",
+        hint=f"loaded are: {', '.join(sorted(loaded))}; or make the entry optional",
+    )
 
 
 def _rank(target: RuntimeTarget, record: ImageRecord) -> int | None:

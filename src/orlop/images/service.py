@@ -20,13 +20,12 @@ from orlop.errors import (
 )
 from orlop.images import find as finding
 from orlop.images.pinning import label_pinned
-from orlop.images.runtimes import DEFAULT, Runtimes, RuntimeTarget
+from orlop.images.runtimes import DEFAULT, Runtimes
 from orlop.model import labels
 from orlop.model import manifest as manifests
 from orlop.model.image import parse_config
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.pins import Pins
-from orlop.model.platform import Platform
 from orlop.model.reference import from_user
 from orlop.ports.pull import PullRequest
 from orlop.ports.service import CheckReport, FsUsage, GCReport, ImageDetail, PullOptions
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from orlop.images.check import ImageCheck
     from orlop.images.mounts import ImageMounts
     from orlop.images.settings import ServiceSettings
+    from orlop.model.platform import Platform
     from orlop.ports.clock import Clock
     from orlop.ports.content import Provider
     from orlop.ports.gc import GarbageCollector
@@ -76,7 +76,7 @@ class LocalImageService:
         self._checker = checker
         self._clock = clock
         self._limits = limits
-        self._runtimes = _runtimes(settings)
+        self._runtimes = Runtimes.configured(settings, snapshotters)
         self._pins = Pins(settings.pinned)
         self._usage: tuple[float, list[FsUsage]] | None = None
 
@@ -116,14 +116,16 @@ class LocalImageService:
 
     def _target(self, options: PullOptions) -> tuple[Platform, Snapshotter]:
         """Platform and snapshotter: the caller's, else the runtime handler's, else ours."""
-        target = self._runtimes.target(options.runtime_handler)
-        name = options.snapshotter or target.snapshotter
-        snapshotter = self._snapshotters.get(name)
+        target = self._runtimes.wanted(
+            options.runtime_handler, platform=options.platform, snapshotter=options.snapshotter
+        )
+        snapshotter = self._snapshotters.get(target.snapshotter)
         if snapshotter is None:
             known = ", ".join(sorted(self._snapshotters))
-            raise InvalidArgument(f"unknown snapshotter {name!r}", hint=f"loaded are: {known}")
-        platform = Platform.parse(options.platform) if options.platform else target.platform
-        return platform, snapshotter
+            raise InvalidArgument(
+                f"unknown snapshotter {target.snapshotter!r}", hint=f"loaded are: {known}"
+            )
+        return target.platform, snapshotter
 
     # Looking.
 
@@ -181,7 +183,7 @@ class LocalImageService:
         now = self._clock.monotonic()
         if self._usage is not None and now - self._usage[0] < self._settings.stats_seconds:
             return list(self._usage[1])
-        snapshotter = self._snapshotters[self._settings.snapshotter]
+        snapshotter = self._snapshotters[self._runtimes.target(DEFAULT).snapshotter]
         usage = await self._metadata.usage()
         self._usage = (now, [FsUsage(snapshotter.root, self._clock.now(), usage)])
         return list(self._usage[1])
@@ -295,20 +297,6 @@ class LocalImageService:
 
 def _missing(text: str) -> NotFound:
     return NotFound(f"image {text!r} is not here", hint=f"pull it first: orlop pull {text}")
-
-
-def _runtimes(settings: ServiceSettings) -> Runtimes:
-    default = RuntimeTarget(settings.platform, settings.snapshotter)
-    return Runtimes(
-        default,
-        {
-            handler: RuntimeTarget(
-                Platform.parse(runtime.platform) if runtime.platform else default.platform,
-                runtime.snapshotter or default.snapshotter,
-            )
-            for handler, runtime in settings.runtimes.items()
-        },
-    )
 
 
 def _are_named_by_id(images: Sequence[Image], text: str) -> bool:

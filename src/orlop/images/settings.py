@@ -23,6 +23,21 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpack:
+    """Where images of one platform are unpacked, where nobody says otherwise.
+
+    Attributes:
+        platform: "" is the service's own.
+        snapshotter: "" is the service's own.
+        optional: without effect when the snapshotter is not loaded.
+    """
+
+    platform: str = ""
+    snapshotter: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """Defaults and policy of the image service.
 
@@ -32,6 +47,8 @@ class ServiceSettings:
         namespace: that calls without one work in.
         pinned: references that kubelet must not collect, as users write them.
         runtimes: by name of the CRI runtime handler.
+        unpack: by platform, the first that suits counts.
+        check_platforms: pulls for platforms that ``unpack`` does not name are refused.
         stats_seconds: how long usage may be reported again as it was.
     """
 
@@ -40,4 +57,6 @@ class ServiceSettings:
     namespace: str = NAMESPACE
     pinned: tuple[str, ...] = ()
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
+    unpack: tuple[Unpack, ...] = ()
+    check_platforms: bool = False
     stats_seconds: float = 0.0

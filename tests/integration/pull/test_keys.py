@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import FailedPrecondition, InvalidArgument, NotFound
+from orlop.errors import FailedPrecondition, InvalidArgument, NoMatchingPlatform, NotFound
 from orlop.model import labels
 from orlop.ports.service import PullOptions
 from orlop.testing.faults import Fault
@@ -251,6 +251,7 @@ async def test_image_pull_with_sync_fs(
 
 
 OVERLAYFS, NATIVE = (f"io.containerd.snapshotter.v1.{name}" for name in ("overlayfs", "native"))
+TRANSFER = "io.containerd.transfer.v1.local"
 DIFF = "io.containerd.service.v1.diff-service"
 
 
@@ -385,3 +386,35 @@ async def test_diff_service_sync_fs(
         tmp_path / "root", {DIFF: {"sync_fs": diff}}, image_pull_with_sync_fs=images
     ) as store:
         assert (await store.service.pull(reference)).record.synced is synced
+
+
+class TestTransfer:
+    """Keys of containerd's transfer service"""
+
+    async def test_unpack_config(self, tmp_path: Path, distribution: DistributionRegistry) -> None:
+        """A platform is unpacked where its entry says, unless something nearer says it."""
+        foreign = build_image([TOP], platform="linux/s390x")
+        index = build_index([IMAGE, foreign])
+        reference = offer(distribution, "keys/unpack", "v1", index)
+        options = PullOptions(platform="linux/s390x")
+        entries = [{"platform": "linux/s390x", "snapshotter": "native"}]
+        sections = {TRANSFER: {"unpack_config": entries}}
+        async with configured(tmp_path / "root", sections) as store:
+            assert (await store.service.pull(reference)).record.snapshotter == "overlayfs"
+            pulled = await store.service.pull(reference, options)
+            assert (pulled.record.id, pulled.record.snapshotter) == (foreign.id, "native")
+        async with configured(tmp_path / "other", sections, snapshotter="native") as store:
+            assert (await store.service.pull(reference)).record.snapshotter == "native"
+
+    async def test_check_platform_supported(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        """Before anything is asked of the registry."""
+        reference = offer(registry, "app", "v1", IMAGE)
+        options = PullOptions(platform="linux/s390x")
+        for check, error in ((False, NoMatchingPlatform), (True, InvalidArgument)):
+            registry.clear_requests()
+            sections = {TRANSFER: {"check_platform_supported": check}}
+            async with configured(tmp_path / "root", sections) as store:
+                with pytest.raises(error):
+                    await store.service.pull(reference, options)
+                assert (registry.requests == []) is check
+                await store.service.pull(reference)
