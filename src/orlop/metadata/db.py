@@ -1,7 +1,8 @@
 """The database: two connections, a thread for each, and SQLite's errors in our words.
 
 Writes run one after another on the writer's thread, each in a transaction that
-is durable (WAL, ``synchronous=FULL``) when the call returns. Reads run on
+is durable (WAL, ``synchronous=FULL``) when the call returns, unless the database was
+opened not to sync. Reads run on
 another thread and see the last committed state, so that a list need not wait
 for a barrier of the disk. Nothing here knows a table.
 """
@@ -39,7 +40,6 @@ T = TypeVar("T")
 _PRAGMAS: Final[tuple[tuple[str, str | int, str | int], ...]] = (
     # name, value to set, value that must be read back
     ("journal_mode", "WAL", "wal"),
-    ("synchronous", "FULL", 2),
     ("foreign_keys", "ON", 1),
     ("cell_size_check", "ON", 1),
     ("trusted_schema", "OFF", 0),
@@ -47,7 +47,10 @@ _PRAGMAS: Final[tuple[tuple[str, str | int, str | int], ...]] = (
     ("cache_size", -16384, -16384),
 )
 """What each connection is told. A setting that does not hold is refused, because
-durability rests on the first two."""
+durability rests on the first one and on ``_SYNC``."""
+
+_SYNC: Final = ("synchronous", "FULL", 2)
+_NO_SYNC: Final = ("synchronous", "OFF", 0)
 
 _LOG_BYTES: Final = 8 << 20
 """Space kept for the write-ahead log: SQLite checkpoints at about 4 MiB, and a removal
@@ -96,10 +99,11 @@ class Database:
     They must not keep it, and must not end the transaction they run in.
     """
 
-    __slots__ = ("_failure", "_path", "_read", "_reader", "_write", "_writer")
+    __slots__ = ("_failure", "_path", "_read", "_reader", "_sync", "_write", "_writer")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, sync: bool = True) -> None:
         self._path = path
+        self._sync = sync
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="metadata-reader")
         self._write: apsw.Connection | None = None
@@ -107,18 +111,23 @@ class Database:
         self._failure: StoreIO | None = None
 
     @classmethod
-    async def open(cls, path: str) -> Database:
+    async def open(cls, path: str, *, sync: bool = True) -> Database:
         """Open the database, or make it, and bring its schema up to date.
 
         Its directory is made, with mode 0700, if it is not there. After an
         unclean end SQLite's own consistency check runs first.
+
+        Args:
+            path: of its file.
+            sync: False does not wait for the disk: a power failure may undo what was
+                done, or damage the database.
 
         Raises:
             StoreCorrupt: it is no database, or damaged.
             FailedPrecondition: a newer orlop wrote it.
             StoreFull, StoreIO, PermissionDenied: as they say.
         """
-        database = cls(path)
+        database = cls(path, sync=sync)
         try:
             await asyncio.shield(database._run(database._writer, database._connect))
         except BaseException:
@@ -162,14 +171,14 @@ class Database:
         with _translated(), files.translated(f"open {self._path}"):
             new = not os.path.exists(self._path)
             unclean = _size(f"{self._path}-wal") > 0
-            self._write = _connection(self._path, f"{self._path}: writer")
+            self._write = _connection(self._path, f"{self._path}: writer", sync=self._sync)
             if unclean:
                 _check(self._write, self._path)
             migrate(self._write)
             _reserve(f"{self._path}-wal")
             if new:
                 files.fsync_dir(directory)
-            self._read = _connection(self._path, f"{self._path}: reader")
+            self._read = _connection(self._path, f"{self._path}: reader", sync=self._sync)
             self._read.pragma("query_only", True)
 
     def _transact(self, change: Callable[[apsw.Connection], T]) -> T:
@@ -237,11 +246,11 @@ def _size(path: str) -> int:
         return 0
 
 
-def _connection(path: str, name: str) -> apsw.Connection:
+def _connection(path: str, name: str, *, sync: bool) -> apsw.Connection:
     connection = apsw.Connection(path)
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
-        for pragma, value, expected in _PRAGMAS:
+        for pragma, value, expected in (*_PRAGMAS, _SYNC if sync else _NO_SYNC):
             connection.pragma(pragma, value)
             found = connection.pragma(pragma)
             if found != expected:

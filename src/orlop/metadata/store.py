@@ -60,15 +60,17 @@ class MetadataStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: str, clock: Clock) -> AsyncIterator[Self]:
+    async def open(cls, path: str, clock: Clock, *, sync: bool = True) -> AsyncIterator[Self]:
         """Open the database in the file ``path``, made if it is not there.
+
+        Without ``sync`` nothing waits for the disk; see ``Database.open``.
 
         Raises:
             StoreCorrupt: it is damaged, or no database.
             FailedPrecondition: a newer orlop wrote it.
             StoreFull, StoreIO, PermissionDenied: as they say.
         """
-        database = await Database.open(path)
+        database = await Database.open(path, sync=sync)
         try:
             yield cls(database, clock)
         finally:

@@ -51,7 +51,13 @@ class PullSettings:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The rooms that the pull works with."""
+    """The rooms that the pull works with.
+
+    Attributes:
+        barrier: None leaves it out.
+        free_bytes: space that is left for blobs.
+        isolated: a namespace may not use what only others have pulled.
+    """
 
     registry: Registry
     store: BlobStore
@@ -62,6 +68,7 @@ class Parts:
     clock: Clock
     barrier: Barrier | None
     free_bytes: Callable[[], int]
+    isolated: bool = False
 
 
 class Shared:

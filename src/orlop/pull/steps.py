@@ -17,6 +17,7 @@ from orlop.pull import documents as image_documents
 from orlop.pull.completion import in_thread
 from orlop.pull.documents import Document
 from orlop.pull.download import Download, ingest_ref
+from orlop.pull.isolation import Isolated
 from orlop.pull.layer import Layer
 from orlop.pull.plan import Documents, LayerPlan, Plan, make, names_of
 from orlop.pull.publish import Finished
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from orlop.model.digest import Digest
+    from orlop.ports.content import BlobStore
     from orlop.ports.gc import Protection
     from orlop.ports.metadata import Image
     from orlop.ports.pull import PullRequest
@@ -67,6 +69,9 @@ class Pull:
         # Taken now: new settings are for the pulls after this one.
         self._total_downloads, self._unpacks = shared.total_downloads, shared.unpacks
         self._missing_documents: Mapping[Digest, bytes] = {}
+        self._store: BlobStore = parts.store
+        if parts.isolated:
+            self._store = Isolated(parts.store, request.namespace)
 
     async def run(self) -> Image:
         """Do it all; the image is visible when this returns. Raises OrlopError."""
@@ -76,7 +81,7 @@ class Pull:
             request.reference, credentials=request.credentials, traffic=self._meter
         )
         documents = await image_documents.resolve(
-            remote, parts.store, request.platform, self._settings.limits
+            remote, self._store, request.platform, self._settings.limits
         )
         self._tracker.resolved = documents.target.digest
         async with parts.protector.protect() as protection:
@@ -129,7 +134,7 @@ class Pull:
         plan = make(
             documents,
             snapshotter=snapshotter,
-            present_blobs=await in_thread(lambda: self._present_blobs(everything)) - damaged,
+            present_blobs=await self._present_blobs(everything) - damaged,
             present_snapshots=await self._present_snapshots(everything),
             keep_layers=self._settings.keep_layers,
         )
@@ -137,14 +142,20 @@ class Pull:
         self._tracker.plan = plan
         return plan
 
-    def _present_blobs(self, plan: Plan) -> set[Digest]:
+    async def _present_blobs(self, plan: Plan) -> set[Digest]:
         descriptors = {layer.descriptor.digest: layer.descriptor for layer in plan.layers}
-        return {
-            digest
-            for digest, descriptor in descriptors.items()
-            if (found := self._parts.store.stat(digest)) is not None
-            and found.size == descriptor.size
-        }
+        if self._parts.isolated:
+            own = await self._parts.metadata.present_blobs(
+                self._request.namespace, list(descriptors)
+            )
+            descriptors = {digest: descriptors[digest] for digest in own}
+        return await in_thread(
+            lambda: {
+                digest
+                for digest, descriptor in descriptors.items()
+                if (found := self._store.stat(digest)) is not None and found.size == descriptor.size
+            }
+        )
 
     def _damaged(self, plan: Plan) -> set[Digest]:
         """Which blobs that were to be unpacked from the store are not what they are called."""
@@ -197,7 +208,7 @@ class Pull:
 
     async def _check_space(self, plan: Plan) -> None:
         wanted = {ingest_ref(la.descriptor) for la in plan.layers if la.fetch}
-        ingests = await in_thread(self._parts.store.status) if wanted else []
+        ingests = await in_thread(self._store.status) if wanted else []
         here = sum(ingest.offset for ingest in ingests if ingest.ref in wanted)
         needed, free = plan.fetch_bytes - here, self._parts.free_bytes()
         if needed > free:
@@ -239,13 +250,14 @@ class Pull:
         def make_download() -> Download:
             return Download(
                 layer.descriptor,
-                store=self._parts.store,
+                store=self._store,
                 traffic=SharedTraffic(),
                 slots=Slots(self._image_slots, self._total_downloads),
             )
 
+        sharing = self._request.namespace if self._parts.isolated else ""
         flight = await stack.enter_async_context(
-            self._shared.downloads.join(layer.descriptor.digest, make_download)
+            self._shared.downloads.join((sharing, layer.descriptor.digest), make_download)
         )
         download = flight.work
         remote = self._parts.registry.remote(

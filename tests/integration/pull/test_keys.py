@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import FailedPrecondition, InvalidArgument, NoMatchingPlatform, NotFound
+from orlop.metadata.store import MetadataStore
 from orlop.model import labels
 from orlop.ports.service import PullOptions
 from orlop.testing.faults import Fault
@@ -251,6 +252,7 @@ async def test_image_pull_with_sync_fs(
 
 
 OVERLAYFS, NATIVE = (f"io.containerd.snapshotter.v1.{name}" for name in ("overlayfs", "native"))
+METADATA = "io.containerd.metadata.v1.bolt"
 TRANSFER = "io.containerd.transfer.v1.local"
 DIFF = "io.containerd.service.v1.diff-service"
 
@@ -418,3 +420,78 @@ class TestTransfer:
                     await store.service.pull(reference, options)
                 assert (registry.requests == []) is check
                 await store.service.pull(reference)
+
+
+class TestMetadata:
+    """Keys of the database"""
+
+    @pytest.mark.parametrize("no_sync", [False, True])
+    async def test_no_sync(
+        self,
+        tmp_path: Path,
+        registry: FakeRegistry,
+        capsys: pytest.CaptureFixture[str],
+        no_sync: bool,
+    ) -> None:
+        reference = offer(registry, "app", "v1", IMAGE)
+        async with configured(tmp_path / "root", {METADATA: {"no_sync": no_sync}}) as store:
+            await store.service.pull(reference)
+            metadata = store.service._metadata
+            assert isinstance(metadata, MetadataStore)
+            modes = [
+                await metadata._database.read(lambda db: db.pragma("synchronous")),
+                await metadata._database.write(lambda db: db.pragma("synchronous")),
+            ]
+            assert modes == ([0, 0] if no_sync else [2, 2])
+        said = capsys.readouterr()
+        assert ("is not synced" in said.out + said.err) is no_sync
+
+    async def test_shared_content(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        reference = offer(registry, "app", "v1", IMAGE)
+        async with configured(tmp_path / "root", {}) as store:
+            await store.service.pull(reference)
+            registry.clear_requests()
+            await store.service.pull(reference, PullOptions(namespace="other"))
+            assert [request.method for request in registry.requests] == ["HEAD"]
+
+    async def test_isolated_content(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        """Another namespace fetches it all, once, and keeps one copy."""
+        reference = offer(registry, "app", "v1", IMAGE)
+        other = PullOptions(namespace="other")
+        sections = {METADATA: {"content_sharing_policy": "isolated"}}
+        async with configured(tmp_path / "root", sections) as store:
+            await store.service.pull(reference)
+            blobs = sorted(store.blobs.walk(), key=lambda one: one.digest)
+            for expected in (sorted(LAYERS), []):
+                registry.clear_requests()
+                await store.service.pull(reference, other)
+                assert fetched(registry) == expected
+            assert sorted(store.blobs.walk(), key=lambda one: one.digest) == blobs
+            assert store.ingests() == {}
+
+    async def test_a_digest_alone_gets_nothing_of_others(
+        self, tmp_path: Path, registry: FakeRegistry
+    ) -> None:
+        """The registry lists a layer, and does not have it for the second namespace."""
+        first = offer(registry, "app", "v1", IMAGE)
+        second = offer(registry, "thief", "v1", build_image([BASE, [file("own")]]))
+        sections = {METADATA: {"content_sharing_policy": "isolated"}}
+        async with configured(tmp_path / "root", sections) as store:
+            await store.service.pull(first)
+            registry.fail(Fault(status=404), path=str(BASE.digest), times=None)
+            with pytest.raises(NotFound):
+                await store.service.pull(second, PullOptions(namespace="other"))
+            assert await store.service.images(namespace="other") == []
+
+    async def test_isolated_pulls_at_the_same_time(
+        self, tmp_path: Path, registry: FakeRegistry
+    ) -> None:
+        reference = offer(registry, "app", "v1", IMAGE)
+        sections = {METADATA: {"content_sharing_policy": "isolated"}}
+        async with configured(tmp_path / "root", sections) as store:
+            names = ("one", "two", "one")
+            await asyncio.gather(
+                *(store.service.pull(reference, PullOptions(namespace=name)) for name in names)
+            )
+            assert fetched(registry) == sorted([*LAYERS, *LAYERS])
+            assert store.ingests() == {}
