@@ -35,15 +35,19 @@ def images(
     if output is Output.JSON:
         render.document([render.image_json(image, pinned=pinned) for image, pinned in found])
         return
+    # Which snapshotter matters to those who use several.
+    several = len({image.record.snapshotter for image, _ in found}) > 1
     rows = [
         (
             render.familiar(name) if name else "<none>",
             render.short_id(str(image.record.id)),
             image.record.platform,
+            *([image.record.snapshotter] if several else []),
             render.size(image.record.content_bytes),
             render.size(image.record.unpacked_bytes),
         )
         for image, _ in found
         for name in render.names(image) or ("",)
     ]
-    render.table(("NAME", "ID", "PLATFORM", "DOWNLOAD", "UNPACKED"), sorted(rows))
+    where = ("SNAPSHOTTER",) if several else ()
+    render.table(("NAME", "ID", "PLATFORM", *where, "DOWNLOAD", "UNPACKED"), sorted(rows))

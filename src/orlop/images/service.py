@@ -21,6 +21,7 @@ from orlop.errors import (
 from orlop.images import find as finding
 from orlop.images.pinning import label_pinned
 from orlop.images.runtimes import DEFAULT, Runtimes
+from orlop.images.usage import StoreUsage
 from orlop.model import labels
 from orlop.model import manifest as manifests
 from orlop.model.image import parse_config
@@ -28,7 +29,7 @@ from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.pins import Pins
 from orlop.model.reference import from_user
 from orlop.ports.pull import PullRequest
-from orlop.ports.service import CheckReport, FsUsage, GCReport, ImageDetail, PullOptions
+from orlop.ports.service import CheckReport, GCReport, ImageDetail, PullOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from orlop.ports.metadata import Image, Metadata
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import Puller
+    from orlop.ports.service import FsUsage
     from orlop.ports.snapshots import Snapshotter
 
 
@@ -78,7 +80,13 @@ class LocalImageService:
         self._limits = limits
         self._runtimes = Runtimes.configured(settings, snapshotters)
         self._pins = Pins(settings.pinned)
-        self._usage: tuple[float, list[FsUsage]] | None = None
+        self._usage = StoreUsage(
+            metadata,
+            snapshotters,
+            clock,
+            content=settings.content_root,
+            seconds=settings.stats_seconds,
+        )
 
     async def start(self) -> None:
         """Have the store's labels say what the configuration says; call it once, first."""
@@ -108,7 +116,7 @@ class LocalImageService:
         try:
             return await self._puller.pull(request, progress)
         finally:
-            self._usage_changed()
+            self._usage.forget()
 
     async def running(self) -> Sequence[PullProgress]:
         """See the port."""
@@ -172,7 +180,9 @@ class LocalImageService:
     def pinned(self, image: Image) -> bool:
         """See the port."""
         pinned_by_label = any(
-            name.labels.get(labels.CRI_PINNED) == labels.CRI_PINNED_VALUE for name in image.names
+            name.labels.get(labels.CRI_PINNED) == labels.CRI_PINNED_VALUE
+            and labels.PINNED_BY not in name.labels
+            for name in image.names
         )
         return pinned_by_label or self._pins.cover(
             (name.name for name in image.names), image.record.manifest
@@ -180,17 +190,7 @@ class LocalImageService:
 
     async def filesystems(self) -> list[FsUsage]:
         """See the port. What was reported a short while ago is reported again."""
-        now = self._clock.monotonic()
-        if self._usage is not None and now - self._usage[0] < self._settings.stats_seconds:
-            return list(self._usage[1])
-        snapshotter = self._snapshotters[self._runtimes.target(DEFAULT).snapshotter]
-        usage = await self._metadata.usage()
-        self._usage = (now, [FsUsage(snapshotter.root, self._clock.now(), usage)])
-        return list(self._usage[1])
-
-    def _usage_changed(self) -> None:
-        """Whoever has just pulled or removed something sees what it did."""
-        self._usage = None
+        return await self._usage.report(self._runtimes.target(DEFAULT).snapshotter)
 
     # Removing.
 
@@ -241,7 +241,7 @@ class LocalImageService:
         try:
             return await self._collector.collect(dry_run=dry_run)
         finally:
-            self._usage_changed()
+            self._usage.forget()
 
     # Mounting and checking.
 

@@ -49,6 +49,7 @@ class ServiceSettings:
         runtimes: by name of the CRI runtime handler.
         unpack: by platform, the first that suits counts.
         check_platforms: pulls for platforms that ``unpack`` does not name are refused.
+        content_root: directory of the blobs; "" is with the default snapshotter.
         stats_seconds: how long usage may be reported again as it was.
     """
 
@@ -59,4 +60,5 @@ class ServiceSettings:
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     unpack: tuple[Unpack, ...] = ()
     check_platforms: bool = False
+    content_root: str = ""
     stats_seconds: float = 0.0

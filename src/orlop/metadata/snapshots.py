@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import AlreadyExists, NotFound, SnapshotInUse
 from orlop.metadata import rows
+from orlop.ports.metadata import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,6 +188,19 @@ def directories(connection: apsw.Connection, snapshotter: str) -> set[int]:
         "SELECT DISTINCT directory FROM snapshot WHERE snapshotter = ?", (snapshotter,)
     )
     return {rows.integer(row[0]) for row in found}
+
+
+def usage(connection: apsw.Connection) -> dict[str, Usage]:
+    """What the trees of each snapshotter occupy, each tree once."""
+    found = connection.execute(
+        "SELECT snapshotter, sum(bytes), sum(inodes) FROM"
+        " (SELECT DISTINCT snapshotter, directory, bytes, inodes FROM snapshot)"
+        " GROUP BY snapshotter"
+    )
+    return {
+        str(name): Usage(bytes=rows.integer(size), inodes=rows.integer(inodes))
+        for name, size, inodes in found
+    }
 
 
 def _existing(

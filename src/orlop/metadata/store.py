@@ -281,3 +281,7 @@ class MetadataStore:
             return Usage(bytes=rows.integer(row[0]), inodes=rows.integer(row[1]))
 
         return await self._database.read(total)
+
+    async def usage_of_snapshotters(self) -> Mapping[str, Usage]:
+        """Snapshots alone, by snapshotter, each tree once."""
+        return await self._database.read(snapshots.usage)

@@ -349,3 +349,6 @@ class Metadata(
 
     async def usage(self) -> Usage:
         """Blobs and snapshots of all namespaces, each file once; no walk."""
+
+    async def usage_of_snapshotters(self) -> Mapping[str, Usage]:
+        """Snapshots alone, by snapshotter, each tree once; reads every snapshot's record."""

@@ -124,6 +124,10 @@ class MemoryService:
         self._built[built.id] = built
         return image
 
+    def replace(self, image: Image) -> None:
+        """Have an image that is here with another record or other names."""
+        self._images[image.record.id] = image
+
     async def pull(
         self,
         reference: str,

@@ -210,3 +210,10 @@ def offer(
             registry.put_manifest(repository, str(digest), raw, media_type)
         registry.put_manifest(repository, tag, top, image.media_type)
     return f"{registry.address}/{repository}:{tag}"
+
+
+def layers_fetched(registry: FakeRegistry, image: BuiltImage) -> list[str]:
+    """Digests of an image's layers, sorted, as often as each was asked for."""
+    layers = {str(layer.digest) for layer in image.layers}
+    found = [request.path.rpartition("/")[2] for request in registry.requests]
+    return sorted(digest for digest in found if digest in layers)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from orlop.testing.memory_service import MemoryService, shelf
 
@@ -22,6 +23,16 @@ def test_a_line_for_each_tag(run: Run, stocked: MemoryService) -> None:
     assert rows[1][1:] == rows[2][1:]
     assert len(rows[1][1]) == 12
     assert rows[1][2] == "linux/amd64"
+
+
+def test_snapshotters_are_told_when_there_are_several(run: Run, stocked: MemoryService) -> None:
+    app = stocked.put("registry.example/team/app:v1", APP)
+    record = replace(app.record, snapshotter="native")
+    stocked.replace(replace(app, record=record))
+    _, out, _ = run("images")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["NAME", "ID", "PLATFORM", "SNAPSHOTTER", "DOWNLOAD", "UNPACKED"]
+    assert [row[3] for row in rows[1:]] == ["overlayfs", "overlayfs", "native"]
 
 
 def test_json_has_every_name_once(run: Run, stocked: MemoryService) -> None:
