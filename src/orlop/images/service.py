@@ -88,6 +88,18 @@ class LocalImageService:
             seconds=settings.stats_seconds,
         )
 
+    def reload(self, settings: ServiceSettings) -> None:
+        """Use other settings from the next call on; labels of pinned images follow at a start.
+
+        Raises:
+            InvalidArgument: a pinned name, a platform or a snapshotter makes no sense;
+                nothing has changed.
+        """
+        runtimes = Runtimes.configured(settings, self._snapshotters)
+        self._pins = Pins(settings.pinned)
+        self._runtimes = runtimes
+        self._settings = settings
+
     async def start(self) -> None:
         """Have the store's labels say what the configuration says; call it once, first."""
         with suppress(StoreFull):  # the answers of ``pinned`` are right without them

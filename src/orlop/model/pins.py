@@ -32,18 +32,17 @@ class Pins:
 
     def __init__(self, references: Iterable[str] = ()) -> None:
         self._names = frozenset(_normalised(text) for text in references if text)
+        self._digests = frozenset(name.partition("@")[2] for name in self._names if "@" in name)
 
     def cover(self, names: Iterable[str], manifest: Digest) -> bool:
         """True when an image with these names is pinned.
 
         A digest also means the manifest of an image that was pulled by its index.
         """
-        if not self._names:
-            return False
-        by_digest = f"@{manifest}"
-        return any(
-            name in self._names or _repository(name) + by_digest in self._names for name in names
-        )
+        if str(manifest) in self._digests:
+            names = [*names]
+            names += [f"{_repository(name)}@{manifest}" for name in names]
+        return not self._names.isdisjoint(names)
 
     def labels(self, names: Iterable[str], manifest: Digest) -> Mapping[str, str]:
         """Labels for the names of an image, for its being pinned or not."""
