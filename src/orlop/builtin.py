@@ -13,7 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from orlop.config import keys
-from orlop.config.related import MetadataConfig, NativeConfig, OverlayfsConfig, SchedulerConfig
+from orlop.config.related import (
+    DiffConfig,
+    MetadataConfig,
+    NativeConfig,
+    OverlayfsConfig,
+    SchedulerConfig,
+    TransferConfig,
+)
 from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
 from orlop.errors import InvalidArgument
 from orlop.plugins.registration import Context, Registration, Skipped
@@ -30,8 +37,9 @@ if TYPE_CHECKING:
     from orlop.ports.doors import Door, Entrance
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
-    from orlop.ports.service import ImageService
+    from orlop.ports.service import ImageService, NodeImageService
     from orlop.ports.snapshots import Snapshotter
+    from orlop.pull.barrier import Barrier
     from orlop.pull.pipeline import PullSettings
     from orlop.registry.settings import RegistrySettings
     from orlop.snapshots.service import Format
@@ -42,6 +50,7 @@ CONTENT = "io.containerd.content.v1"
 METADATA = "io.containerd.metadata.v1"
 SNAPSHOTTER = "io.containerd.snapshotter.v1"
 OBSERVER = "io.orlop.observer.v1"
+BARRIER = "io.orlop.barrier.v1"
 UNPACK = "io.orlop.unpack.v1"
 REGISTRY = "io.orlop.registry.v1"
 GC = "io.containerd.gc.v1"
@@ -76,6 +85,7 @@ SERVICE_KEYS = ("pinned_images", "runtime_platforms")
 def builtin() -> tuple[Registration, ...]:
     """The table."""
     bolt, metrics, images = keys.METADATA[1], keys.METRICS[1], keys.IMAGES[1]
+    transfer, diff = keys.TRANSFER[1], keys.DIFF[1]
     return (
         Registration(CONTENT, "content", _content),
         Registration(
@@ -92,6 +102,7 @@ def builtin() -> tuple[Registration, ...]:
             config=NativeConfig,
             optional=True,
         ),
+        Registration(BARRIER, "disks", _barrier, requires=(CONTENT, SNAPSHOTTER)),
         Registration(
             OBSERVER,
             "prometheus",
@@ -115,9 +126,10 @@ def builtin() -> tuple[Registration, ...]:
             IMAGES,
             "images",
             _service,
-            requires=(CONTENT, METADATA, SNAPSHOTTER, UNPACK, REGISTRY, GC),
+            requires=(CONTENT, METADATA, SNAPSHOTTER, BARRIER, UNPACK, REGISTRY, GC),
             wants=(OBSERVER,),
             config=ImageConfig,
+            also={bolt: MetadataConfig, transfer: TransferConfig, diff: DiffConfig},
         ),
         Registration(DOOR, "cri", _cri, requires=(SERVICE,), daemon=True),
         Registration(DOOR, "control", _control, requires=(SERVICE,), daemon=True),
@@ -138,29 +150,50 @@ async def _content(context: Context) -> AsyncIterator[LocalBlobStore]:
 
 @asynccontextmanager
 async def _metadata(context: Context) -> AsyncIterator[MetadataStore]:
+    import structlog
+
     from orlop.linux.clock import SystemClock
     from orlop.linux.root import open_root
     from orlop.metadata.store import MetadataStore
 
     os.close(open_root(context.root))
     path = os.path.join(context.root, "meta.db")
-    async with MetadataStore.open(path, SystemClock()) as store:
+    no_sync = cast("MetadataConfig", context.config).no_sync
+    if no_sync:
+        structlog.get_logger().warning(
+            "the database is not synced: a power failure may lose images, or all of them",
+            key="no_sync",
+        )
+    async with MetadataStore.open(path, SystemClock(), sync=not no_sync) as store:
         context.export("path", path)
         yield store
 
 
 @asynccontextmanager
 async def _overlayfs(context: Context) -> AsyncIterator[Snapshotter]:
-    from orlop.snapshots.overlay import Overlay
+    from orlop.snapshots.overlay import Overlay, OverlaySettings
+    from orlop.snapshots.place import own_place
 
-    yield await _snapshotter(context, Overlay(os.path.dirname(context.root)))
+    config = cast("OverlayfsConfig", context.config)
+    settings = OverlaySettings(
+        path=config.root_path,
+        upperdir_label=config.upperdir_label,
+        sync_remove=config.sync_remove,
+        mount_options=config.mount_options,
+    )
+    root = os.path.dirname(context.root)
+    with own_place(settings.path, root):
+        yield await _snapshotter(context, Overlay(root, settings))
 
 
 @asynccontextmanager
 async def _native(context: Context) -> AsyncIterator[Snapshotter]:
     from orlop.snapshots.native import Native
+    from orlop.snapshots.place import own_place
 
-    yield await _snapshotter(context, Native(os.path.dirname(context.root)))
+    root, path = os.path.dirname(context.root), cast("NativeConfig", context.config).root_path
+    with own_place(path, root):
+        yield await _snapshotter(context, Native(root, path))
 
 
 async def _snapshotter(context: Context, layout: Format) -> Snapshotter:
@@ -173,6 +206,16 @@ async def _snapshotter(context: Context, layout: Format) -> Snapshotter:
     context.export("root", service.root)
     context.export("layers", "in any order" if layout.independent else "lowest first")
     return service
+
+
+@asynccontextmanager
+async def _barrier(context: Context) -> AsyncIterator[Barrier]:
+    from orlop.pull.barrier import Barrier, FileSystems
+
+    store = cast("LocalBlobStore", context.one_of(CONTENT))
+    roots = [snapshotter.root for snapshotter in _snapshotters(context).values()]
+    with FileSystems.opened(store.path, store.sync, roots) as disks:
+        yield Barrier(disks.sync)
 
 
 @asynccontextmanager
@@ -248,15 +291,18 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     from orlop.images.service import LocalImageService
     from orlop.linux.clock import SystemClock
     from orlop.linux.mounter import SystemMounter
-    from orlop.pull.barrier import Barrier
     from orlop.pull.pipeline import Parts, Pipeline
 
     config = cast("ImageConfig", context.config)
+    database = cast("MetadataConfig", context.also[keys.METADATA[1]])
+    transfer = cast("TransferConfig", context.also[keys.TRANSFER[1]])
+    # Either key asks for it: containerd syncs what the one or the other tells it to.
+    syncs = config.image_pull_with_sync_fs or cast("DiffConfig", context.also[keys.DIFF[1]]).sync_fs
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     metadata = cast("MetadataStore", context.one_of(METADATA))
     collector = cast("Collector", context.one_of(GC))
     snapshotters = _snapshotters(context)
-    settings = _service_settings(config)
+    settings = _service_settings(config, transfer, content_root=store.path)
     if settings.snapshotter not in snapshotters:
         raise InvalidArgument(
             f'the snapshotter "{settings.snapshotter}" is not loaded',
@@ -272,8 +318,9 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             protector=collector,
             observer=Observers(cast("Mapping[str, Observer]", context.all_of(OBSERVER))),
             clock=SystemClock(),
-            barrier=Barrier(store.sync) if config.image_pull_with_sync_fs else None,
+            barrier=cast("Barrier", context.one_of(BARRIER)) if syncs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
+            isolated=database.content_sharing_policy == "isolated",
         ),
         _pull_settings(config),
     )
@@ -297,12 +344,10 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         ),
         clock=SystemClock(),
     )
-    await service.start()
-    yield service
 
     def prepare(new: object) -> Commit:
         pulls = _pull_settings(cast("ImageConfig", new))
-        calls = _service_settings(cast("ImageConfig", new))
+        calls = _service_settings(cast("ImageConfig", new), transfer, content_root=store.path)
 
         def commit() -> None:
             pipeline.reload(pulls)
@@ -310,6 +355,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
 
         return commit
 
+    await service.start()
     context.on_reload(prepare, keys=(*PULL_KEYS, *SERVICE_KEYS))
     context.export("platform", str(settings.platform))
     context.export("snapshotter", settings.snapshotter)
@@ -321,7 +367,7 @@ async def _cri(context: Context) -> AsyncIterator[CRIDoor]:
     from orlop import __version__
     from orlop.cri import CRIDoor
 
-    door = CRIDoor(cast("ImageService", context.started[SERVICE]), version=__version__)
+    door = CRIDoor(cast("NodeImageService", context.started[SERVICE]), version=__version__)
     context.export("services", ", ".join(door.services))
     yield door
 
@@ -393,14 +439,27 @@ def _registry_settings(config: ImageConfig) -> RegistrySettings:
     )
 
 
-def _service_settings(config: ImageConfig) -> ServiceSettings:
-    from orlop.images.settings import Runtime, ServiceSettings
+def _service_settings(
+    config: ImageConfig, transfer: TransferConfig, *, content_root: str = ""
+) -> ServiceSettings:
+    from orlop.images.settings import Runtime, ServiceSettings, Unpack
     from orlop.model.platform import from_machine
 
     return ServiceSettings(
         platform=from_machine(os.uname().machine),
         snapshotter=config.snapshotter,
         pinned=tuple(config.pinned_images.values()),
+        unpack=tuple(
+            Unpack(
+                entry.platform,
+                # What the images section says goes before what the transfer section says.
+                entry.snapshotter if config.snapshotter == ImageConfig().snapshotter else "",
+                entry.optional,
+            )
+            for entry in transfer.unpack_config
+        ),
+        check_platforms=transfer.check_platform_supported,
+        content_root=content_root,
         stats_seconds=config.stats_collect_period,
         runtimes={
             handler: Runtime(runtime.platform, runtime.snapshotter)

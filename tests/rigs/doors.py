@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from orlop.errors import OrlopError
-    from orlop.ports.service import ImageService
+    from orlop.ports.service import NodeImageService
 
 VERSION = "1.2.3"
 
@@ -31,7 +31,7 @@ class Rig:
         states: the plugins that it says it has.
     """
 
-    service: ImageService
+    service: NodeImageService
     address: str
     drain_seconds: float = 5.0
     reloads: int = 0

@@ -30,6 +30,7 @@ from orlop.builtin import (
 )
 from orlop.config.durations import Duration
 from orlop.config.load import Loaded, loads
+from orlop.config.related import TransferConfig, UnpackConfig
 from orlop.config.schema import (
     Config,
     ImageConfig,
@@ -116,9 +117,11 @@ def test_settings_of_the_service() -> None:
             snapshotter="native",
             pinned_images={"sandbox": "registry.example/pause:3.9"},
             runtime_platforms={"kata": RuntimePlatform(platform="linux/arm64")},
-        )
+        ),
+        TransferConfig(unpack_config=(UnpackConfig(snapshotter="overlayfs"),)),
     )
     assert made.snapshotter == "native"
+    assert [one.snapshotter for one in made.unpack] == [""]  # the images section goes before it
     assert made.pinned == ("registry.example/pause:3.9",)
     assert made.runtimes["kata"].platform == "linux/arm64"
     assert made.platform.os == "linux"

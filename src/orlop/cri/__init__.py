@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from orlop.ports.doors import Watch
-    from orlop.ports.service import ImageService
+    from orlop.ports.service import NodeImageService
 
 
 class CRIDoor:
@@ -29,7 +29,7 @@ class CRIDoor:
 
     services = ("runtime.v1.ImageService", "runtime.v1.RuntimeService")
 
-    def __init__(self, service: ImageService, *, version: str) -> None:
+    def __init__(self, service: NodeImageService, *, version: str) -> None:
         self._service = service
         self._version = version
 

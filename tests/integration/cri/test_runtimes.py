@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from orlop.testing.distribution import DistributionRegistry
 from orlop.testing.images import build_image, build_index
 from orlop.testing.layers import file
 from tests.integration.pull.rig import NAMESPACE, Store, offer, running, unmount_all
+from tests.rigs.doors import Rig, opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-    from orlop.images.service import LocalImageService
 
 pytestmark = pytest.mark.root
 
@@ -86,27 +84,20 @@ class Node:
 async def node(directory: Path, root: Path, **images: object) -> AsyncIterator[Node]:
     """A daemon on ``root`` with these keys of the image service."""
     address = f"unix://{directory}/orlop.sock"
-    settings = daemon.DaemonSettings(address=address, version="1.2.3", drain_seconds=5)
     stop, ready = asyncio.Event(), asyncio.Event()
-    stores: list[Store] = []
-
-    @contextlib.asynccontextmanager
-    async def open_service() -> AsyncIterator[LocalImageService]:
-        async with running(root, **images) as store:
-            stores.append(store)
-            yield store.service
-
-    serving = asyncio.create_task(
-        daemon.serve(open_service, settings, stop=stop, on_ready=ready.set)
-    )
-    try:
-        await asyncio.wait_for(ready.wait(), 10)
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = rpc.ImageServiceStub(channel)  # type: ignore[no-untyped-call]
-            yield Node(stores[0], stub)
-    finally:
-        stop.set()
-        await asyncio.wait_for(serving, 20)
+    async with running(root, **images) as store:
+        rig = Rig(store.service, address)
+        serving = asyncio.create_task(
+            daemon.serve(opening(rig), stop=stop, on_ready=lambda _: ready.set())
+        )
+        try:
+            await asyncio.wait_for(ready.wait(), 10)
+            async with grpc.aio.insecure_channel(address) as channel:
+                stub = rpc.ImageServiceStub(channel)  # type: ignore[no-untyped-call]
+                yield Node(store, stub)
+        finally:
+            stop.set()
+            await asyncio.wait_for(serving, 20)
 
 
 @pytest.fixture(scope="module")

@@ -111,19 +111,25 @@ async def test_pinned_by_a_label(bench: Bench) -> None:
     assert not bench.service.pinned(Image(ONE, (name(f"{APP}:v1", ONE, **label),)))
 
 
-async def test_other_settings(bench: Bench) -> None:
-    """All of them, or none."""
-    image = Image(ONE, (name("docker.io/library/busybox:latest", ONE),))
-    settings = ServiceSettings(Platform("linux", "amd64"), snapshotter="plain")
-    for bad in (
-        replace(settings, pinned=("Not A Reference",)),
-        replace(settings, runtimes={"kata": Runtime("no/such/platform/at/all")}),
-    ):
-        with pytest.raises(InvalidArgument):
-            bench.service.reload(bad)
-        assert bench.service.pinned(image)
+async def test_other_settings_hold_from_the_next_call_on(bench: Bench) -> None:
+    image = Image(ONE, (name(f"{APP}:v1", ONE),))
+    settings = ServiceSettings(Platform("linux", "amd64"), pinned=(f"{APP}:v1",))
     bench.service.reload(settings)
+    assert bench.service.pinned(image)
+    with pytest.raises(InvalidArgument, match="pinned image 'Not A Reference'"):
+        bench.service.reload(replace(settings, pinned=("Not A Reference",)))
+    assert bench.service.pinned(image)
+    bench.service.reload(replace(settings, pinned=()))
     assert not bench.service.pinned(image)
+
+
+async def test_other_runtime_handlers(bench: Bench) -> None:
+    settings = ServiceSettings(Platform("linux", "amd64"), snapshotter="plain")
+    with pytest.raises(InvalidArgument):
+        bench.service.reload(replace(settings, runtimes={"kata": Runtime("no/such/at/all")}))
+    bench.puller.answer = Image(ONE, ())
+    await bench.service.pull("busybox", PullOptions(runtime_handler="bare"))
+    bench.service.reload(settings)
     with pytest.raises(InvalidArgument, match="unknown runtime handler"):
         await bench.service.pull("busybox", PullOptions(runtime_handler="bare"))
 
