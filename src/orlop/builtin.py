@@ -6,6 +6,7 @@ when a plugin starts, so that a command pays only for what it uses.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from contextlib import asynccontextmanager
@@ -250,7 +251,8 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
     from orlop.registry.client import RegistryClient
 
     settings = _registry_settings(cast("ImageConfig", context.config))
-    client = RegistryClient(settings, clock=SystemClock())
+    warn = logging.getLogger("orlop.registry").warning
+    client = RegistryClient(settings, clock=SystemClock(), warn=warn)
 
     def prepare(config: object) -> Commit:
         return partial(client.reload, _registry_settings(cast("ImageConfig", config)))
@@ -423,20 +425,9 @@ def _pull_settings(config: ImageConfig) -> PullSettings:
 
 
 def _registry_settings(config: ImageConfig) -> RegistrySettings:
-    from orlop.registry.settings import HostSettings, RegistrySettings
+    from orlop.registry.configure import registry_settings
 
-    registry = config.registry
-    headers = {name: ", ".join(values) for name, values in registry.headers.items()}
-    return RegistrySettings(
-        hosts={
-            host: HostSettings(
-                plain_http=True if host in registry.insecure_registries else None,
-                ca_file=registry.ca_files.get(host, ""),
-                headers=headers,
-            )
-            for host in {*registry.insecure_registries, *registry.ca_files}
-        }
-    )
+    return registry_settings(config.registry)
 
 
 def _service_settings(

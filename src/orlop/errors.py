@@ -4,7 +4,8 @@
 
     OrlopError
     ├── InvalidArgument        a caller passed something that cannot be meant
-    │   └── InvalidReference       the text is no image reference or digest
+    │   ├── InvalidReference       the text is no image reference or digest
+    │   └── HostsInvalid           what is configured about a registry's hosts cannot be used
     ├── NotFound               the named thing is not here
     ├── AlreadyExists          the named thing is here already
     ├── FailedPrecondition     the thing is in a state that forbids the request
@@ -14,6 +15,7 @@
     │   └── UnsupportedMediaType   schema 1, artifacts, encrypted layers, …
     ├── PermissionDenied       refused by policy
     │   ├── AuthPolicy             sending credentials there is not allowed
+    │   ├── RegistryBlocked        the operator lets nobody pull from there
     │   └── SignatureRejected      a verifier said no
     ├── ImageInvalid           the image's own documents or layers are wrong
     │   ├── ManifestInvalid
@@ -106,6 +108,12 @@ class InvalidReference(InvalidArgument):
     reference = "invalid-reference"
 
 
+class HostsInvalid(InvalidArgument):
+    """A file that says how to reach a registry is malformed, unreadable or missing."""
+
+    reference = "hosts-invalid"
+
+
 class NotFound(OrlopError):
     """The named image, blob, snapshot, lease or registry object is not here."""
 
@@ -163,6 +171,12 @@ class AuthPolicy(PermissionDenied):
     """Following the registry's wish would send a secret to the wrong place."""
 
     reference = "auth-policy"
+
+
+class RegistryBlocked(PermissionDenied):
+    """The operator lets nobody pull from this registry or repository."""
+
+    reference = "registry-blocked"
 
 
 class SignatureRejected(PermissionDenied):

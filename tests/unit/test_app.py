@@ -24,7 +24,6 @@ from orlop.builtin import (
     SNAPSHOTTER,
     UNPACK,
     _pull_settings,
-    _registry_settings,
     _service_settings,
     builtin,
 )
@@ -95,19 +94,6 @@ def test_settings_of_the_pull() -> None:
     )
     assert (made.progress_timeout, made.concurrent_downloads) == (60.5, -1)
     assert (made.total_downloads, made.concurrent_unpacks) == (7, 2)
-
-
-def test_settings_of_the_registry() -> None:
-    registry = structs.replace(
-        RegistryConfig(),
-        insecure_registries=("plain.example:5000",),
-        ca_files={"own.example": "/etc/ca.pem"},
-        headers={"X-Tag": ("a", "b")},
-    )
-    made = _registry_settings(structs.replace(ImageConfig(), registry=registry)).hosts
-    assert made["plain.example:5000"].plain_http is True
-    assert made["own.example"].plain_http is None
-    assert made["own.example"].ca_file == "/etc/ca.pem"
 
 
 def test_settings_of_the_service() -> None:

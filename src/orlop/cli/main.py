@@ -16,6 +16,7 @@ from orlop.cli import (
     exits,
     filesystems,
     gc,
+    hosts,
     images,
     inspect,
     mount,
@@ -66,6 +67,7 @@ def application() -> typer.Typer:
         app.command(name)(command)
     config.app.command("reload")(reload.reload)
     app.add_typer(config.app, name="config")
+    app.add_typer(hosts.app, name="hosts")
     return app
 
 

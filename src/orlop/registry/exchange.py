@@ -8,7 +8,7 @@ an answer means.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from yarl import URL
@@ -46,6 +46,7 @@ class Question:
         private: fields for the first origin only: authorization, the operator's own.
         home: as in ``Request``.
         form: as in ``Request``; a question with a form is never redirected.
+        connect_timeout: as in ``Request``, for the first origin.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Question:
     private: Mapping[str, str] = field(default_factory=dict, repr=False)
     home: Neighbourhood | None = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    connect_timeout: float | None = None
 
 
 class Exchange:
@@ -133,6 +135,7 @@ class Exchange:
             headers={**question.headers, **question.private},
             home=question.home,
             form=question.form,
+            connect_timeout=question.connect_timeout,
         )
         for _ in range(self.limits.redirects + 1):
             response = await self.transport.send(request, traffic)
@@ -167,9 +170,7 @@ class Exchange:
         home = self.transport.neighbourhood(first.host) if question.home is None else question.home
         check_redirect(source, target, home=home, has_userinfo=has_userinfo)
         if target == source:
-            return Request(
-                request.method, url, request.tls, headers=request.headers, home=request.home
-            )
+            return replace(request, url=url, form=None)
         known = self._settings_of(target)
         return Request(
             request.method,

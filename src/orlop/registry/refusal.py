@@ -21,11 +21,15 @@ from orlop.errors import (
 from orlop.registry.retry import RETRYABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MAX_QUOTE: Final = 200
 """Characters of a registry's own words in a message of ours."""
 
+MAX_TOLD: Final = 8
+"""Hosts that a message tells of; the first ones and the last one."""
+
+_MAX_CAUSE: Final = 160  # characters; a message has to fit into an event
 _SCANNED: Final = 4096  # characters looked at; the pattern below is quadratic at worst
 _REDACTED: Final = "[REDACTED]"
 _QUERY: Final = re.compile(r"(://[^\s\"'?#]*\?)[^\s\"']*")
@@ -104,3 +108,25 @@ def refusal(status: int, *, subject: str, host: str, words: str, anonymous: bool
         why = "has too many requests from here" if status == 429 else "is failing"
         return RegistryUnavailable(f"{subject}: registry {host} {why} (status {status}){said}")
     return RegistryRejected(f"{subject}: registry {host} answers {status}{said}", status=status)
+
+
+def told(tried: Sequence[tuple[str, str]], subject: str) -> str:
+    """One message about several hosts: the last one's cause, then those before it.
+
+    Args:
+        tried: address of each host and the message of its error, in the order of asking.
+        subject: what was asked for; the messages may begin with it.
+    """
+    shown = [f"{host}: {_cause(message, host, subject)}" for host, message in tried]
+    last, before = shown[-1], shown[:-1]
+    if len(before) >= MAX_TOLD:
+        left = len(before) - (MAX_TOLD - 1)
+        before = [*before[: MAX_TOLD - 1], f"and {left} more"]
+    return f"{subject}: {last} (before that: {'; '.join(before)})"
+
+
+def _cause(message: str, host: str, subject: str) -> str:
+    """The message without what stands beside it already."""
+    text = message.removeprefix(f"{subject}: ").removeprefix(f"registry {host}")
+    text = text.replace(f" in registry {host}", "").removeprefix(":").strip()
+    return text if len(text) <= _MAX_CAUSE else f"{text[: _MAX_CAUSE - 1]}…"

@@ -7,6 +7,7 @@ belongs to the caller's ``with``. Sources: OCI distribution specification,
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from orlop.errors import (
     AuthFailed,
     AuthPolicy,
     DigestMismatch,
+    HostsInvalid,
     InvalidReference,
     LimitExceeded,
     ManifestInvalid,
@@ -39,15 +41,17 @@ from orlop.ports.registry import Resolved
 from orlop.registry.auth import Authorizer
 from orlop.registry.blob import HTTPBlobStream, refuse_encoding, starts_at
 from orlop.registry.exchange import Question
-from orlop.registry.refusal import detail, refusal
+from orlop.registry.refusal import detail, refusal, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from orlop.config.hosts import Capability
     from orlop.model.reference import Reference
-    from orlop.ports.registry import Credentials, Traffic
+    from orlop.ports.registry import Traffic
+    from orlop.registry.credentials import CredentialFinder
     from orlop.registry.exchange import Exchange
-    from orlop.registry.hosts import Capability, Endpoint
+    from orlop.registry.hosts import Endpoint, Plan
     from orlop.registry.response import Response
     from orlop.registry.tokens import TokenCache
 
@@ -76,32 +80,29 @@ class HTTPRemote:
     def __init__(
         self,
         reference: Reference,
-        hosts: tuple[Endpoint, ...],
+        plan: Callable[[], Awaitable[Plan]],
         *,
-        credentials: Credentials | None,
+        credentials: CredentialFinder,
         exchange: Exchange,
         tokens: TokenCache,
         traffic: Traffic,
     ) -> None:
         self._reference = reference
-        self._hosts = hosts
+        self._make_plan = plan
+        self._credentials = credentials
         self._exchange = exchange
+        self._tokens = tokens
         self._traffic = traffic
-        self._authorizers = {
-            host: Authorizer(
-                host,
-                repository=reference.path,
-                credentials=credentials if host.upstream else None,
-                exchange=exchange,
-                tokens=tokens,
-                traffic=traffic,
-            )
-            for host in hosts
-        }
+        self._plan: Plan | None = None
+        self._authorizers: dict[Endpoint, Authorizer] = {}
+        # Layers start together: files are read, and helpers run, once for all of them.
+        self._preparing = asyncio.Lock()
 
     async def resolve(self) -> Resolved:
         """See ``orlop.ports.registry.Remote.resolve``."""
-        return await self._walk("resolve", self._resolve_at)
+        # What a digest means needs no trust.
+        capability: Capability = "pull" if self._reference.digest else "resolve"
+        return await self._walk(capability, self._resolve_at, subject=str(self._reference))
 
     async def document(self, descriptor: Descriptor, *, limit: int) -> bytes:
         """See ``orlop.ports.registry.Remote.document``."""
@@ -116,7 +117,7 @@ class HTTPRemote:
         async def fetch(host: Endpoint) -> bytes:
             return await self._document_at(host, descriptor, manifest=manifest)
 
-        return await self._walk("pull", fetch)
+        return await self._walk("pull", fetch, subject=self._subject(descriptor))
 
     @contextlib.asynccontextmanager
     async def blob(
@@ -127,27 +128,59 @@ class HTTPRemote:
         async def open_at(host: Endpoint) -> tuple[Response, int]:
             return await self._blob_at(host, descriptor, offset)
 
-        response, start = await self._walk("pull", open_at)
+        subject = self._subject(descriptor)
+        response, start = await self._walk("pull", open_at, subject=subject)
         async with response:
             yield HTTPBlobStream(
                 response, subject=self._subject(descriptor), start=start, size=descriptor.size
             )
 
-    async def _walk(self, capability: Capability, ask: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """The first host's good answer; else the last host's error, with the others' causes."""
-        causes: list[str] = []
-        able = [host for host in self._hosts if capability in host.capabilities]
+    async def _walk(
+        self, capability: Capability, ask: Callable[[Endpoint], Awaitable[T]], *, subject: str
+    ) -> T:
+        """The first able host's good answer; else the last one's error, with all causes."""
+        plan = await self._planned()
+        able = plan.able(capability)
+        if not able:
+            raise HostsInvalid(
+                f"{subject}: no host may be asked to {capability} at {plan.where}",
+                hint="give a host the capability, or do without fallback = false",
+            )
+        tried: list[tuple[str, str]] = []
         for host in able[:-1]:
             try:
                 return await ask(host)
             except _NEXT_HOST as error:
-                causes.append(error.message)
+                tried.append((host.origin.address, error.message))
+        last = able[-1]
         try:
-            return await ask(able[-1])
+            return await ask(last)
         except OrlopError as error:
-            if causes:
-                error.message = f"{error.message} (before that: {'; '.join(causes)})"
+            if tried:
+                tried.append((last.origin.address, error.message))
+                error.message = told(tried, subject)
             raise
+
+    async def _planned(self) -> Plan:
+        async with self._preparing:
+            if self._plan is None:
+                self._plan = await self._make_plan()
+            return self._plan
+
+    async def _authorizer(self, host: Endpoint) -> Authorizer:
+        async with self._preparing:
+            made = self._authorizers.get(host)
+            if made is None:
+                made = Authorizer(
+                    host,
+                    repository=self._reference.path,
+                    credentials=await self._credentials.find(host),
+                    exchange=self._exchange,
+                    tokens=self._tokens,
+                    traffic=self._traffic,
+                )
+                self._authorizers[host] = made
+            return made
 
     async def _resolve_at(self, host: Endpoint) -> Resolved:
         reference = self._reference
@@ -262,14 +295,35 @@ class HTTPRemote:
     async def _open(
         self, host: Endpoint, method: str, url: str, headers: Mapping[str, str]
     ) -> Response:
-        """The answer after all challenges that can be answered; the caller closes it."""
-        authorizer = self._authorizers[host]
+        """The answer after all challenges that can be answered; the caller closes it.
+
+        Raises:
+            HostsInvalid: a file or program that this host needs cannot be used.
+        """
+        try:
+            return await self._ask(host, method, url, headers)
+        except HostsInvalid as error:
+            if host.where and not error.message.startswith(host.where):
+                error.message = f"{host.where}: {error.message}"
+            raise
+
+    async def _ask(
+        self, host: Endpoint, method: str, url: str, headers: Mapping[str, str]
+    ) -> Response:
+        authorizer = await self._authorizer(host)
         for more in reversed(range(_AUTH_ROUNDS + 1)):
             sent = await authorizer.header()
             private = dict(host.headers)
             if sent is not None:
                 private["Authorization"] = sent
-            question = Question(method, url, host.tls, headers=headers, private=private)
+            question = Question(
+                method,
+                url,
+                host.tls,
+                headers=headers,
+                private=private,
+                connect_timeout=host.connect_timeout,
+            )
             response = await self._exchange.ask(question, self._traffic)
             # Whoever we were redirected to has no business with the credentials.
             if response.status != 401 or response.origin != host.origin or not more:
@@ -286,7 +340,7 @@ class HTTPRemote:
 
     async def _refusal(self, host: Endpoint, response: Response, subject: str) -> OrlopError:
         """The error that an answer without the wanted thing means; reads its body."""
-        authorizer = self._authorizers[host]
+        authorizer = await self._authorizer(host)
         try:
             body = await response.read_all(
                 self._exchange.limits.error_bytes,

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from orlop.registry.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
+
+    from orlop.config.hosts import Rules
+    from orlop.ports.registry import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +22,22 @@ class TLSSettings:
     """How to check a server and how to show who we are.
 
     Attributes:
-        ca_file: PEM file of authorities to trust besides the system's; "" for none.
-        client_cert: PEM file of our certificate chain; "" for none.
-        client_key: PEM file of its key; "" when it is in ``client_cert``.
+        ca_files: PEM files of authorities to trust besides the system's.
+        client_certs: pairs of PEM files, our certificate chain and its key; the second
+            is "" when the key is in the first.
         skip_verify: accept any certificate.
+        stamp: differs when one of the files has changed, so that it is read again.
     """
 
-    ca_file: str = ""
-    client_cert: str = ""
-    client_key: str = ""
+    ca_files: tuple[str, ...] = ()
+    client_certs: tuple[tuple[str, str], ...] = ()
     skip_verify: bool = False
+    stamp: Hashable = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that a session needs."""
+        return (*self.ca_files, *(path for pair in self.client_certs for path in pair if path))
 
 
 SYSTEM_TLS = TLSSettings()
@@ -42,7 +51,10 @@ class HostSettings:
     Attributes:
         plain_http: True: HTTP; False: HTTPS; None: HTTP for a loopback host
             without TLS settings, HTTPS for all others.
-        ca_file, client_cert, client_key, skip_verify: see ``TLSSettings``.
+        ca_file: PEM file of authorities to trust besides the system's; "" for none.
+        client_cert: PEM file of our certificate chain; "" for none.
+        client_key: PEM file of its key; "" when it is in ``client_cert``.
+        skip_verify: accept any certificate.
         headers: sent with every request to this host, and to no other.
         realms: hosts (``host`` or ``host:port``) of token services that may get
             this registry's credentials, wherever they are.
@@ -59,7 +71,11 @@ class HostSettings:
     @property
     def tls(self) -> TLSSettings:
         """The TLS part."""
-        return TLSSettings(self.ca_file, self.client_cert, self.client_key, self.skip_verify)
+        return TLSSettings(
+            (self.ca_file,) if self.ca_file else (),
+            ((self.client_cert, self.client_key),) if self.client_cert else (),
+            self.skip_verify,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,13 @@ class RegistrySettings:
     """Everything the registry room can be told.
 
     Attributes:
-        hosts: by ``host[:port]`` as it stands in references.
+        hosts: by ``host[:port]`` as it stands in references; holds for mirrors as well.
+        directories: where ``hosts.toml`` files are looked for; the first that has
+            something about a registry wins.
+        rules: of registries that the main document itself has mirrors for, by host, and
+            "*"; excludes ``directories``.
+        headers: sent to every host of a registry.
+        auths: configured credentials, by canonical host.
         connect_timeout: seconds for name resolution, connection and TLS handshake.
         header_timeout: seconds from the request to the head of its answer; also
             for the whole body of a token or an error.
@@ -79,6 +101,10 @@ class RegistrySettings:
     """
 
     hosts: Mapping[str, HostSettings] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()
+    rules: Mapping[str, Rules] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    auths: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
     connect_timeout: float = 10.0
     header_timeout: float = 30.0
     connections_per_host: int = 32

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import TLSFailed
+from orlop.errors import HostsInvalid
 
 if TYPE_CHECKING:
     from orlop.registry.settings import TLSSettings
@@ -20,22 +20,24 @@ _PLAIN_ANSWERS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECO
 def context(settings: TLSSettings) -> ssl.SSLContext:
     """A client context; TLS 1.2 or newer. Blocks on the disk.
 
+    OpenSSL shows one certificate for each kind of key, the last that was given.
+
     Raises:
-        TLSFailed: a file cannot be read or holds no certificate or key.
+        HostsInvalid: a file cannot be read or holds no certificate or key.
     """
     made = ssl.create_default_context()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.ca_file:
+    for ca_file in settings.ca_files:
         try:
-            made.load_verify_locations(cafile=settings.ca_file)
+            made.load_verify_locations(cafile=ca_file)
         except OSError as error:  # ssl.SSLError is one
-            raise TLSFailed(f"CA file {settings.ca_file}: {_file_reason(error)}") from error
-    if settings.client_cert:
+            raise HostsInvalid(f"CA file {ca_file}: {_file_reason(error)}") from error
+    for certificate, key in settings.client_certs:
         try:
-            made.load_cert_chain(settings.client_cert, settings.client_key or None, _no_password)
+            made.load_cert_chain(certificate, key or None, _no_password)
         except OSError as error:
-            files = " and ".join(filter(None, (settings.client_cert, settings.client_key)))
-            raise TLSFailed(f"client certificate {files}: {_file_reason(error)}") from error
+            files = " and ".join(filter(None, (certificate, key)))
+            raise HostsInvalid(f"client certificate {files}: {_file_reason(error)}") from error
     if settings.skip_verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
@@ -49,7 +51,7 @@ def reason(error: ssl.SSLError) -> tuple[str, str]:
         cause = (getattr(error, "verify_message", "") or "it is not valid").rstrip(".")
         hint = ""
         if getattr(error, "verify_code", None) in _UNKNOWN_ISSUER:
-            hint = "configure the registry's authority as ca_file"
+            hint = "name the registry's authority: ca in its hosts.toml, or registry.ca_files"
         return f"certificate: {cause}", hint
     library_reason: str = getattr(error, "reason", None) or "handshake failed"
     if library_reason in _PLAIN_ANSWERS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -41,6 +41,9 @@ _KEEPALIVE: Final = (
 )
 """A peer that vanished is noticed after two minutes, even when no time-out is configured."""
 
+_CONTEXTS: Final = 64
+"""TLS contexts that are kept; each holds the system's authorities."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -54,6 +57,7 @@ class Request:
         home: None for a host that the configuration or the reference names; else the
             neighbourhood of the registry that sent us there, which bounds the addresses.
         form: fields of a form to post.
+        connect_timeout: seconds for the connection; None is as in the settings.
     """
 
     method: str
@@ -62,6 +66,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     home: Neighbourhood | None = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    connect_timeout: float | None = None
 
 
 class Transport:
@@ -102,7 +107,8 @@ class Transport:
             response = Response(raw, flight=flight, settings=self._settings)
         except (aiohttp.ClientError, OSError) as error:
             flight.end()
-            raise translate(error, host=origin.address, settings=self._settings) from error
+            settings = replace(self._settings, connect_timeout=self._connect_timeout(request))
+            raise translate(error, host=origin.address, settings=settings) from error
         except BaseException:
             flight.end()
             raise
@@ -137,6 +143,7 @@ class Transport:
                 data=request.form,
                 allow_redirects=False,
                 ssl=context,
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout(request)),
             )
         size = sum(len(name) + len(value) for name, value in raw.raw_headers)
         if size > self._limits.header_bytes:
@@ -145,10 +152,17 @@ class Transport:
             raise RegistryProtocol(f"registry {host}: the head of the answer is too large")
         return raw
 
+    def _connect_timeout(self, request: Request) -> float:
+        if request.connect_timeout is None:
+            return self._settings.connect_timeout
+        return request.connect_timeout
+
     async def _context(self, settings: TLSSettings) -> ssl.SSLContext:
         made = self._contexts.get(settings)
         if made is None:
             made = await asyncio.to_thread(tls.context, settings)
+            if len(self._contexts) >= _CONTEXTS:  # those of files that have changed
+                del self._contexts[next(iter(self._contexts))]
             made = self._contexts.setdefault(settings, made)
         return made
 

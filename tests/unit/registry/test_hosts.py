@@ -8,15 +8,23 @@ from orlop.errors import InvalidReference
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.ports.registry import Credentials
-from orlop.registry.hosts import Origin, credentials_for, endpoints, is_loopback, split
-from orlop.registry.settings import HostSettings, TLSSettings
+from orlop.registry.hosts import Endpoint, Origin, credentials_for, is_loopback, plan, split
+from orlop.registry.settings import HostSettings, RegistrySettings, TLSSettings
+
+
+def upstream(name: str, hosts: dict[str, HostSettings] | None = None) -> Endpoint:
+    """The only endpoint when no rules are there."""
+    made = plan(Reference.parse(name), RegistrySettings(hosts=hosts or {}))
+    (endpoint,) = made.endpoints
+    return endpoint
 
 
 def origin(name: str, settings: HostSettings | None = None) -> str:
-    reference = Reference.parse(f"{name}/library/app:1")
-    hosts = {} if settings is None else {reference.domain: settings}
-    (endpoint,) = endpoints(reference, hosts)
+    endpoint = upstream(
+        f"{name}/library/app:1", {} if settings is None else {name.lower(): settings}
+    )
     assert endpoint.upstream
+    assert endpoint.namespace == ""
     return str(endpoint.origin)
 
 
@@ -52,26 +60,25 @@ def test_configuration_decides_about_tls() -> None:
 
 
 def test_settings_belong_to_one_host_and_port() -> None:
-    reference = Reference.parse("registry.example:5000/a:1")
+    name = "registry.example:5000/a:1"
     special = HostSettings(ca_file="/ca", headers={"X-Tenant": "t"}, realms=("auth.example",))
-    (plain,) = endpoints(reference, {"registry.example": special})
+    plain = upstream(name, {"registry.example": special})
     assert plain.tls == TLSSettings()
     assert plain.headers == ()
-    (own,) = endpoints(reference, {"registry.example:5000": special})
-    assert own.tls == TLSSettings(ca_file="/ca")
+    own = upstream(name, {"registry.example:5000": special})
+    assert own.tls == TLSSettings(ca_files=("/ca",))
     assert own.headers == (("X-Tenant", "t"),)
     assert own.realms == ("auth.example",)
 
 
 def test_the_hubs_settings_stand_under_its_name_in_references() -> None:
-    reference = Reference.parse("docker.io/library/app:1")
-    (endpoint,) = endpoints(reference, {"docker.io": HostSettings(ca_file="/ca")})
-    assert endpoint.tls.ca_file == "/ca"
+    endpoint = upstream("docker.io/library/app:1", {"docker.io": HostSettings(ca_file="/ca")})
+    assert endpoint.tls.ca_files == ("/ca",)
 
 
 def test_urls() -> None:
     digest = Digest.of(b"x")
-    (endpoint,) = endpoints(Reference.parse("localhost:5000/a/b:1"), {})
+    endpoint = upstream("localhost:5000/a/b:1")
     assert endpoint.url("a/b", "manifests", "1") == "http://localhost:5000/v2/a/b/manifests/1"
     assert (
         endpoint.url("a/b", "blobs", str(digest)) == f"http://localhost:5000/v2/a/b/blobs/{digest}"

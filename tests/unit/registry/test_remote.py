@@ -21,9 +21,10 @@ from orlop.model.digest import Digest
 from orlop.model.mediatype import ACCEPT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from orlop.model.reference import Reference
 from orlop.ports.registry import Credentials
-from orlop.registry.hosts import Endpoint, Origin, endpoints
+from orlop.registry.credentials import CredentialFinder
+from orlop.registry.hosts import Endpoint, Origin, Plan, plan
 from orlop.registry.remote import HTTPRemote
-from orlop.registry.settings import SYSTEM_TLS
+from orlop.registry.settings import SYSTEM_TLS, RegistrySettings
 from orlop.registry.tokens import TokenCache
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault
@@ -278,16 +279,23 @@ async def test_many_remotes_cost_nothing_until_they_are_used() -> None:
 
 
 def over(c: Client, *hosts: FakeRegistry, upstream: FakeRegistry) -> HTTPRemote:
-    """A remote with mirrors in front, as a later configuration will make it."""
+    """A remote with mirrors in front."""
     mirrors = [
         Endpoint(Origin("http", "127.0.0.1", host.port), SYSTEM_TLS, upstream=False)
         for host in hosts
     ]
     reference = Reference.parse(f"{upstream.address}/library/app:latest")
+    only = plan(reference, RegistrySettings())
+
+    async def planned() -> Plan:
+        return Plan((*mirrors, *only.endpoints), "")
+
     return HTTPRemote(
         reference,
-        (*mirrors, *endpoints(reference, {})),
-        credentials=Credentials(username="alice", password="wonderland"),
+        planned,
+        credentials=CredentialFinder(
+            Credentials(username="alice", password="wonderland"), registry="", configured={}
+        ),
         exchange=c.registry._exchange,
         tokens=TokenCache(),
         traffic=c.traffic,
@@ -331,5 +339,8 @@ async def test_the_error_names_every_host() -> None:
         with pytest.raises(NotFound) as caught:
             await over(c, mirror, upstream=fake).resolve()
         text = str(caught.value)
-        assert f"not found in registry {fake.address}" in text
-        assert f"before that: {fake.address}/library/app:latest: registry {mirror.address}" in text
+        assert text == (
+            f"{fake.address}/library/app:latest: {fake.address}: not found:"
+            f" MANIFEST_UNKNOWN: manifest unknown (before that: {mirror.address}:"
+            " is failing (status 503))"
+        )

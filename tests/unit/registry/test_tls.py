@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import TLSFailed
+from orlop.errors import HostsInvalid
 from orlop.registry.settings import HostSettings, TLSSettings
 from orlop.registry.tls import context
 from tests.unit.registry.rig import Authority
@@ -34,17 +34,18 @@ def test_an_authority_is_added_to_its_own_context(tmp_path: Path) -> None:
     authority = Authority.make(tmp_path)
     before = len(context(TLSSettings()).get_ca_certs())
     assert (
-        len(context(TLSSettings(ca_file=str(authority.certificate))).get_ca_certs()) == before + 1
+        len(context(TLSSettings(ca_files=(str(authority.certificate),))).get_ca_certs())
+        == before + 1
     )
     assert len(context(TLSSettings()).get_ca_certs()) == before
 
 
 def test_a_client_certificate(tmp_path: Path) -> None:
     certificate, key = Authority.make(tmp_path).issue("client", "DNS:client")
-    context(TLSSettings(client_cert=str(certificate), client_key=str(key)))
+    context(TLSSettings(client_certs=((str(certificate), str(key)),)))
     both = tmp_path / "both.pem"
     both.write_bytes(certificate.read_bytes() + key.read_bytes())
-    context(TLSSettings(client_cert=str(both)))
+    context(TLSSettings(client_certs=((str(both), ""),)))
 
 
 def test_files_that_are_not_there_or_not_right(tmp_path: Path) -> None:
@@ -53,14 +54,14 @@ def test_files_that_are_not_there_or_not_right(tmp_path: Path) -> None:
     certificate, key = Authority.make(tmp_path / "ca").issue("client", "DNS:client")
     _, other = Authority.make(tmp_path / "other").issue("client", "DNS:client")
     for settings, text in (
-        (TLSSettings(ca_file=gone), f"CA file {gone}: No such file"),
-        (TLSSettings(ca_file=str(junk)), f"CA file {junk}: no "),
-        (TLSSettings(client_cert=gone), f"client certificate {gone}: No such file"),
-        (TLSSettings(client_cert=str(certificate), client_key=gone), f"and {gone}: No such file"),
-        (TLSSettings(client_cert=str(certificate), client_key=str(other)), "key values mismatch"),
-        (TLSSettings(client_cert=str(certificate)), "client certificate"),
+        (TLSSettings(ca_files=(gone,)), f"CA file {gone}: No such file"),
+        (TLSSettings(ca_files=(str(junk),)), f"CA file {junk}: no "),
+        (TLSSettings(client_certs=((gone, ""),)), f"client certificate {gone}: No such file"),
+        (TLSSettings(client_certs=((str(certificate), gone),)), f"and {gone}: No such file"),
+        (TLSSettings(client_certs=((str(certificate), str(other)),)), "key values mismatch"),
+        (TLSSettings(client_certs=((str(certificate), ""),)), "client certificate"),
     ):
-        with pytest.raises(TLSFailed) as caught:
+        with pytest.raises(HostsInvalid) as caught:
             context(settings)
         assert text in caught.value.message
         assert key.read_text() not in caught.value.message
@@ -73,11 +74,11 @@ def test_an_encrypted_key_does_not_ask(tmp_path: Path) -> None:
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjMF8GCSqGSIb3DQEFDTBSMDEGCSqGSIb3DQEF\n"
         "-----END ENCRYPTED PRIVATE KEY-----\n"
     )
-    with pytest.raises(TLSFailed, match="client certificate"):
-        context(TLSSettings(client_cert=str(certificate), client_key=str(locked)))
+    with pytest.raises(HostsInvalid, match="client certificate"):
+        context(TLSSettings(client_certs=((str(certificate), str(locked)),)))
 
 
 def test_settings_of_a_host() -> None:
     host = HostSettings(ca_file="a", client_cert="b", client_key="c", skip_verify=True)
-    assert host.tls == TLSSettings("a", "b", "c", skip_verify=True)
+    assert host.tls == TLSSettings(("a",), (("b", "c"),), skip_verify=True)
     assert "secret" not in repr(HostSettings(headers={"X": "secret"}))
