@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
-from orlop.errors import InvalidReference
+from orlop.config.hosts import CredentialSource, Rules
+from orlop.config.hosts_parse import parse
+from orlop.errors import InvalidReference, RegistryBlocked
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.ports.registry import Credentials
-from orlop.registry.hosts import Endpoint, Origin, credentials_for, is_loopback, plan, split
+from orlop.registry.hosts import (
+    Origin,
+    credentials_for,
+    is_loopback,
+    plan,
+    rules_of,
+    split,
+)
 from orlop.registry.settings import HostSettings, RegistrySettings, TLSSettings
+
+if TYPE_CHECKING:
+    from orlop.registry.hosts import Endpoint
 
 
 def upstream(name: str, hosts: dict[str, HostSettings] | None = None) -> Endpoint:
@@ -152,3 +167,178 @@ def test_empty_credentials_are_none() -> None:
     assert credentials_for(reference, None) is None
     token = Credentials(registry_token="t")
     assert credentials_for(reference, token) is token
+
+
+def rules(text: str) -> Rules:
+    return parse(text.encode(), path="/c/hosts.toml").rules
+
+
+def planned(
+    text: str, name: str = "registry.example/team/app:1", **settings: Any
+) -> tuple[Endpoint, ...]:
+    return plan(
+        Reference.parse(name), replace(RegistrySettings(), **settings), rules(text)
+    ).endpoints
+
+
+def shown(found: tuple[Endpoint, ...]) -> list[str]:
+    return [f"{one.origin}{one.prefix}{' ' + one.namespace if one.namespace else ''}"
+            for one in found]  # fmt: skip
+
+
+MIRROR = '[host."https://m.example"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("", "a.example/x:1", ["https://a.example/v2"]),
+        (
+            MIRROR + '[host."http://10.0.0.1:5000"]',
+            "a.example/x:1",
+            [
+                "https://m.example/v2 a.example",
+                "http://10.0.0.1:5000/v2 a.example",
+                "https://a.example/v2",
+            ],
+        ),
+        (
+            'server = "https://up.example/hub"\n' + MIRROR,
+            "a.example/x:1",
+            ["https://m.example/v2 a.example", "https://up.example/hub/v2 a.example"],
+        ),
+        (
+            'server = "https://up.example/hub"\noverride_path = true',
+            "a.example:5000/x:1",
+            ["https://up.example/hub a.example:5000"],
+        ),
+        ("fallback = false\n" + MIRROR, "a.example/x:1", ["https://m.example/v2 a.example"]),
+        # A host without a scheme: HTTPS, but HTTP on this machine, unless TLS is configured.
+        ('server = "up.example"', "a.example/x:1", ["https://up.example/v2 a.example"]),
+        ('server = "localhost:5000"', "a.example/x:1", ["http://localhost:5000/v2 a.example"]),
+        (
+            'server = "localhost:5000"\nskip_verify = true',
+            "a.example/x:1",
+            ["https://localhost:5000/v2 a.example"],
+        ),
+        (
+            'server = "https://localhost:5000"',
+            "a.example/x:1",
+            ["https://localhost:5000/v2 a.example"],
+        ),
+        ("skip_verify = true", "localhost:5000/x:1", ["https://localhost:5000/v2"]),
+        # Docker Hub's name in references is not where its API is.
+        ('server = "https://docker.io"', "docker.io/x/y:1", ["https://registry-1.docker.io/v2"]),
+        (MIRROR, "docker.io/x/y:1", ["https://m.example/v2 docker.io",
+                                     "https://registry-1.docker.io/v2"]),
+        # Who is listed is not asked once more.
+        (
+            'server = "https://docker.io"\n[host."https://registry-1.docker.io"]',
+            "docker.io/x/y:1",
+            ["https://registry-1.docker.io/v2"],
+        ),
+        (
+            '[host."https://a.example"]\ncapabilities = ["pull"]',
+            "a.example/x:1",
+            ["https://a.example/v2", "https://a.example/v2"],
+        ),
+        (
+            'ca = "/ca"\n[host."https://a.example"]',
+            "a.example/x:1",
+            ["https://a.example/v2", "https://a.example/v2"],
+        ),
+        # The registry by its own name and port, whatever the scheme.
+        ('server = "http://a.example:5000"', "a.example:5000/x:1", ["http://a.example:5000/v2"]),
+        ('server = "https://a.example:443"', "a.example/x:1", ["https://a.example/v2"]),
+        (
+            'server = "https://a.example:5000"',
+            "a.example/x:1",
+            ["https://a.example:5000/v2 a.example"],
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_asked_in_which_order(text: str, name: str, expected: list[str]) -> None:
+    found = planned(text, name)
+    assert shown(found) == expected
+    assert [one.upstream for one in found] == [not one.namespace for one in found]
+
+
+def test_every_setting_of_a_host_reaches_its_endpoint() -> None:
+    mirror, upstream = planned(
+        'ca = "up.crt"\n' + MIRROR + 'ca = ["m.crt"]\nclient = "m.pem"\nskip_verify = true\n'
+        'capabilities = ["pull"]\ndial_timeout = "2s"\ncredentials = "upstream"\n'
+        'realms = ["auth.test"]\nheader.x-a = "mine"\n',
+        headers=(("X-A", "all"), ("X-B", "all")),
+    )
+    assert mirror.tls == TLSSettings(("/c/m.crt",), (("/c/m.pem", ""),), skip_verify=True)
+    assert mirror.capabilities == {"pull"}
+    assert mirror.connect_timeout == 2.0
+    assert mirror.credentials == CredentialSource("upstream")
+    assert mirror.realms == ("auth.test",)
+    assert mirror.headers == (("X-A", "mine"), ("X-B", "all"))
+    assert mirror.where == "/c/hosts.toml:2"
+    assert upstream.tls == TLSSettings(("/c/up.crt",))
+    assert upstream.headers == (("X-A", "all"), ("X-B", "all"))
+    assert upstream.connect_timeout is None
+    assert "mine" not in repr(mirror)
+
+
+def test_the_main_document_adds_to_every_host_of_a_name() -> None:
+    hosts = {
+        "m.example": HostSettings(ca_file="/main", realms=("r.test",)),
+        "plain.example": HostSettings(plain_http=True),
+    }
+    text = 'ca = "/own"\n[host."plain.example"]\n[host."https://plain.example"]\n'
+    mirror, plain, secure, _ = planned(MIRROR + text, hosts=hosts)
+    assert mirror.tls.ca_files == ("/own", "/main")
+    assert mirror.realms == ("r.test",)
+    assert plain.origin.scheme == "http"
+    assert secure.origin.scheme == "https"  # the URL says so
+
+
+def test_who_may_be_asked_for_what() -> None:
+    reference = Reference.parse("a.example/x:1")
+    text = (
+        '[host."https://r.example"]\ncapabilities = ["resolve"]\n'
+        '[host."https://p.example"]\ncapabilities = ["pull", "push"]\n'
+        '[host."https://n.example"]\ncapabilities = ["push", "referrers"]\n'
+    )
+    made = plan(reference, RegistrySettings(), rules(text))
+    assert [one.origin.host for one in made.able("resolve")] == ["r.example", "a.example"]
+    assert [one.origin.host for one in made.able("pull")] == ["p.example", "a.example"]
+
+
+def test_a_blocked_registry() -> None:
+    with pytest.raises(RegistryBlocked, match=r"team/app: blocked at /c/hosts.toml:1"):
+        planned("blocked = true")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fallback = false\n" + MIRROR, "none: fallback = false at /c/hosts.toml:1"),
+        (MIRROR, "the registry itself, for no server is named at /c/hosts.toml:1"),
+        ('\nserver = "https://u.example"', "the server of /c/hosts.toml:2"),
+        ('[host."https://a.example"]', "none: https://a.example is among the hosts"),
+    ],
+)
+def test_why_there_is_a_fallback_or_none(text: str, words: str) -> None:
+    reference = Reference.parse("a.example/x:1")
+    assert plan(reference, RegistrySettings(), rules(text)).fallback == words
+
+
+def test_rules_of_the_main_document() -> None:
+    own, every = Rules(where="own"), Rules(where="every")
+    settings = RegistrySettings(rules={"a.example": own, "*": every})
+    assert rules_of(Reference.parse("A.Example/x:1"), settings) == own
+    assert rules_of(Reference.parse("b.example/x:1"), settings) == every
+    assert rules_of(Reference.parse("b.example/x:1"), RegistrySettings()) is None
+
+
+def test_the_namespace_stands_in_the_query() -> None:
+    mirror, _ = planned(MIRROR, "a.example:5000/x:1")
+    assert mirror.url("x", "manifests", "1") == (
+        "https://m.example/v2/x/manifests/1?ns=a.example:5000"
+    )
+    six, _ = planned(MIRROR, "[::1]:5000/x:1")
+    assert six.url("x", "blobs", "d").endswith("?ns=%5B::1%5D:5000")

@@ -17,7 +17,7 @@ from orlop.errors import (
     RegistryRejected,
     RegistryUnavailable,
 )
-from orlop.registry.refusal import MAX_QUOTE, detail, quote, refusal
+from orlop.registry.refusal import MAX_QUOTE, detail, quote, refusal, told
 
 JSON = "application/json; charset=utf-8"
 
@@ -117,3 +117,25 @@ def test_any_body_gives_one_short_printable_line(body: bytes, content_type: str)
     words = detail(body, content_type)
     assert words.isprintable()
     assert len(words) <= MAX_QUOTE
+
+
+def test_several_hosts_in_one_message() -> None:
+    tried = [
+        ("m.example", "a.example/x:1: registry m.example is failing (status 503)"),
+        ("n.example", "registry n.example: connection refused"),
+        ("a.example", "a.example/x:1: not found in registry a.example: MANIFEST_UNKNOWN"),
+    ]
+    assert told(tried, "a.example/x:1") == (
+        "a.example/x:1: a.example: not found: MANIFEST_UNKNOWN (before that:"
+        " m.example: is failing (status 503); n.example: connection refused)"
+    )
+
+
+def test_a_message_about_many_hosts_stays_short() -> None:
+    tried = [(f"m{number}.example", "x" * 1000) for number in range(50)]
+    text = told(tried, "a.example/x:1")
+    assert text.count("before that") == 1
+    assert "m6.example" in text
+    assert "m7.example" not in text
+    assert text.endswith("; and 42 more)")
+    assert len(text) < 2000
