@@ -21,6 +21,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -42,6 +43,7 @@ PROGRAM: Final = "docker-registry"
 _STARTED_WITHIN: Final = 15.0
 _STOPPED_WITHIN: Final = 5.0
 _PIECE: Final = 1 << 20
+_ACCESS: Final = re.compile(r'"((?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+) HTTP/[0-9.]+" (\d{3})')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class DistributionRegistry:
         key: PEM file of its key.
         authorization: value of the Authorization field for uploads.
         ca_file: PEM file that uploads check the server with.
+        client_ca: PEM file of the authority that clients' certificates must come from;
+            uploads have none, so fill the directory with another one before.
+        access_log: write down every request, for ``accesses``.
         port: 0 picks a free one.
 
     Raises (on entering):
@@ -88,6 +93,8 @@ class DistributionRegistry:
         key: Path | None = None,
         authorization: str = "",
         ca_file: Path | None = None,
+        client_ca: Path | None = None,
+        access_log: bool = False,
         port: int = 0,
     ) -> None:
         self.directory = directory
@@ -98,6 +105,8 @@ class DistributionRegistry:
         self._key = key
         self._authorization = authorization
         self._ca_file = ca_file
+        self._client_ca = client_ca
+        self._access_log = access_log
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -162,6 +171,11 @@ class DistributionRegistry:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def accesses(self) -> list[str]:
+        """Requests that have been answered, as ``METHOD /path?query STATUS``, oldest first."""
+        log = (self.directory / "log").read_text("utf-8", "replace")
+        return [f"{line[1]} {line[2]}" for line in _ACCESS.finditer(log)]
 
     def put_blob(self, repository: str, data: bytes | Path) -> Digest:
         """Upload a blob from memory or from a file, unless it is there already.
@@ -229,7 +243,10 @@ class DistributionRegistry:
     def _configuration(self) -> dict[str, object]:
         serve: dict[str, object] = {"addr": self.address, "secret": "not secret"}
         if self._certificate is not None:
-            serve["tls"] = {"certificate": str(self._certificate), "key": str(self._key)}
+            tls: dict[str, object] = {"certificate": str(self._certificate), "key": str(self._key)}
+            if self._client_ca is not None:
+                tls["clientcas"] = [str(self._client_ca)]
+            serve["tls"] = tls
         auth: dict[str, object] = {}
         if self._htpasswd is not None:
             auth["htpasswd"] = {"realm": "test", "path": str(self._htpasswd)}
@@ -242,7 +259,7 @@ class DistributionRegistry:
             }
         return {
             "version": 0.1,
-            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "log": {"level": "error", "accesslog": {"disabled": not self._access_log}},
             "storage": {
                 "filesystem": {"rootdirectory": str(self.directory / "storage")},
                 "delete": {"enabled": True},

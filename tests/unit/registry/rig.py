@@ -83,12 +83,15 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client(
-    settings: RegistrySettings | None = None, *, jitter: Callable[[], float] = lambda: 0.5
+    settings: RegistrySettings | None = None,
+    *,
+    jitter: Callable[[], float] = lambda: 0.5,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Client]:
     """A client that is quick to retry; afterwards nothing may be in flight."""
     settings = replace(settings or RegistrySettings(), retry=QUICK)
     clock, traffic = HandClock(), TrafficLog()
-    registry = RegistryClient(settings, clock=clock, jitter=jitter)
+    registry = RegistryClient(settings, clock=clock, jitter=jitter, warn=warn)
     try:
         yield Client(registry, traffic, clock)
     finally:

@@ -1,0 +1,656 @@
+"""Every key of ``hosts.toml`` against the distribution project's registry, and its effect."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from orlop.config.load import loads
+from orlop.errors import (
+    AuthFailed,
+    HostsInvalid,
+    NotFound,
+    OrlopError,
+    RegistryBlocked,
+    RegistryError,
+    TLSFailed,
+)
+from orlop.ports.registry import Credentials
+from orlop.registry.configure import registry_settings
+from orlop.registry.settings import RegistrySettings
+from orlop.testing.distribution import DistributionRegistry
+from orlop.testing.fake_registry import FakeRegistry
+from orlop.testing.faults import Fault
+from tests.integration.registry.test_distribution import (
+    BLOB,
+    CONFIG,
+    CONFIG_DESCRIPTOR,
+    DOCUMENT,
+    LAYER,
+    MANIFEST,
+    htpasswd,
+    pull,
+    push,
+)
+from tests.unit.registry.rig import Authority, Client, client, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from orlop.registry.remote import HTTPRemote
+
+CANARY: Final = "hunter2-canary"
+NAME: Final = "library/app:latest"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a registry that has the image keeps on its disk."""
+    directory = tmp_path_factory.mktemp("stored")
+    with DistributionRegistry(directory) as registry:
+        push(registry)
+    return directory / "storage"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("authority"))
+
+
+@contextmanager
+def serving(
+    directory: Path, stored: Path | None, **options: object
+) -> Iterator[DistributionRegistry]:
+    """A registry with the image, or without any, that writes down what it is asked."""
+    directory.mkdir()
+    if stored is not None:
+        shutil.copytree(stored, directory / "storage")
+    with DistributionRegistry(directory, access_log=True, **options) as running:  # type: ignore[arg-type] # as given
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mirror(
+    tmp_path_factory: pytest.TempPathFactory, stored: Path
+) -> Iterator[DistributionRegistry]:
+    with serving(tmp_path_factory.mktemp("m") / "mirror", stored) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def upstream(
+    tmp_path_factory: pytest.TempPathFactory, stored: Path
+) -> Iterator[DistributionRegistry]:
+    with serving(tmp_path_factory.mktemp("u") / "upstream", stored) as running:
+        yield running
+
+
+class Certs:
+    """A directory of ``registry.config_path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, domain: str, text: str) -> Path:
+        """A ``hosts.toml`` for a registry; its directory."""
+        host, colon, port = domain.partition(":")
+        directory = self.path / (f"{host}_{port}_" if colon else host)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "hosts.toml").write_text(text)
+        return directory
+
+    @property
+    def settings(self) -> RegistrySettings:
+        return RegistrySettings(directories=(str(self.path),))
+
+
+@pytest.fixture
+def certs(tmp_path: Path) -> Certs:
+    return Certs(tmp_path / "certs.d")
+
+
+@pytest.fixture
+async def c(certs: Certs) -> AsyncIterator[Client]:
+    """A client that reads ``certs``."""
+    async with client(certs.settings) as made:
+        yield made
+
+
+class Asked:
+    """What a registry has been asked since."""
+
+    def __init__(self, registry: DistributionRegistry) -> None:
+        self._registry = registry
+        self._before = len(registry.accesses())
+
+    @property
+    def requests(self) -> list[str]:
+        return self._registry.accesses()[self._before :]
+
+    async def for_all(self, namespace: str = "") -> None:
+        """Wait until the log tells that the whole image was fetched here."""
+        query = f"?ns={namespace}" if namespace else ""
+        wanted = {
+            f"HEAD /v2/library/app/manifests/latest{query} 200",
+            f"GET /v2/library/app/manifests/{MANIFEST.digest}{query} 200",
+            f"GET /v2/library/app/blobs/{CONFIG_DESCRIPTOR.digest}{query} 200",
+            f"GET /v2/library/app/blobs/{LAYER.digest}{query} 200",
+        }
+        await until(lambda: wanted <= set(self.requests))
+
+
+async def failure(remote: HTTPRemote) -> OrlopError:
+    with pytest.raises(OrlopError) as caught:
+        await pull(remote)
+    return caught.value
+
+
+async def test_a_mirror_serves_the_whole_image(
+    c: Client, certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    certs.put(upstream.address, f'[host."{mirror.url}"]\n')
+    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+    await pull(c.remote(upstream.address))
+    await at_mirror.for_all(namespace=upstream.address)
+    assert at_upstream.requests == []
+
+
+async def test_a_host_that_may_only_resolve_is_asked_for_no_blob(
+    c: Client, certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    certs.put(upstream.address, f'[host."{mirror.url}"]\ncapabilities = ["resolve"]\n')
+    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+    await pull(c.remote(upstream.address))
+    await until(lambda: len(at_mirror.requests) == 1 and len(at_upstream.requests) == 3)
+    assert at_mirror.requests == [
+        f"HEAD /v2/library/app/manifests/latest?ns={upstream.address} 200"
+    ]
+    assert not any("latest" in request for request in at_upstream.requests)
+
+
+async def test_a_host_that_may_only_pull_is_not_trusted_with_tags(
+    c: Client, certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    certs.put(upstream.address, f'[host."{mirror.url}"]\ncapabilities = ["pull"]\n')
+    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+    await pull(c.remote(upstream.address))
+    await until(lambda: len(at_mirror.requests) == 3 and len(at_upstream.requests) == 1)
+    assert at_upstream.requests == ["HEAD /v2/library/app/manifests/latest 200"]
+    # A digest needs no trust.
+    at_upstream = Asked(upstream)
+    await pull(c.remote(upstream.address, f"library/app@{MANIFEST.digest}"))
+    assert at_upstream.requests == []
+
+
+async def test_a_dead_mirror_and_one_without_the_image_are_passed_over(
+    c: Client, certs: Certs, upstream: DistributionRegistry, tmp_path: Path
+) -> None:
+    with socket.socket() as unused, serving(tmp_path / "empty", None) as empty:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+        certs.put(upstream.address, f'[host."http://{dead}"]\n[host."{empty.url}"]\n')
+        at_empty, at_upstream = Asked(empty), Asked(upstream)
+        await pull(c.remote(upstream.address))
+        await at_upstream.for_all()
+        await until(lambda: len(at_empty.requests) >= 4)
+        error = await failure(c.remote(upstream.address, "library/none:1"))
+        assert isinstance(error, NotFound)
+        assert error.message == (
+            f"{upstream.address}/library/none:1: {upstream.address}: not found:"
+            " MANIFEST_UNKNOWN: manifest unknown"
+            f" (before that: {dead}: connection refused;"
+            f" {empty.address}: not found: MANIFEST_UNKNOWN: manifest unknown)"
+        )
+
+
+async def test_the_server_is_asked_when_no_host_helps(
+    c: Client, certs: Certs, mirror: DistributionRegistry, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "empty", None) as empty:
+        certs.put("a.example", f'server = "{mirror.url}"\n[host."{empty.url}"]\n')
+        at_mirror = Asked(mirror)
+        await pull(c.remote("a.example"))
+        await at_mirror.for_all(namespace="a.example")
+
+
+async def test_without_fallback_the_registry_is_never_asked(
+    c: Client, certs: Certs, upstream: DistributionRegistry, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "empty", None) as empty:
+        text = f'fallback = false\n[host."{empty.url}"]\n'
+        certs.put(upstream.address, text)
+        at_upstream = Asked(upstream)
+        error = await failure(c.remote(upstream.address))
+        assert isinstance(error, NotFound)
+        assert f"not found in registry {empty.address}" in error.message
+        certs.put(upstream.address, text + 'capabilities = ["pull"]\n')
+        error = await failure(c.remote(upstream.address))
+        assert isinstance(error, HostsInvalid)
+        assert "no host may be asked to resolve" in error.message
+        assert f"{certs.path}/127.0.0.1_{upstream.port}_/hosts.toml:1" in error.message
+        assert at_upstream.requests == []
+
+
+async def test_a_blocked_registry_is_not_asked(
+    c: Client, certs: Certs, upstream: DistributionRegistry
+) -> None:
+    certs.put("127.0.0.1", "blocked = true\n")
+    directory = certs.put(upstream.address, 'blocked = true\nserver = "http://a.test"\n')
+    at_upstream = Asked(upstream)
+    error = await failure(c.remote(upstream.address))
+    assert isinstance(error, RegistryBlocked)
+    assert error.message == (f"{upstream.address}/library/app: blocked at {directory}/hosts.toml:1")
+    assert at_upstream.requests == []
+
+
+async def test_wildcards_and_the_default(
+    c: Client, certs: Certs, mirror: DistributionRegistry
+) -> None:
+    certs.put("*.corp.example", f'server = "{mirror.url}"\n')
+    certs.put("_default", "blocked = true\n")
+    at_mirror = Asked(mirror)
+    await pull(c.remote("build.team.corp.example:5000"))
+    await at_mirror.for_all(namespace="build.team.corp.example:5000")
+    assert isinstance(await failure(c.remote("corp.example")), RegistryBlocked)
+
+
+async def test_a_prefix_has_its_own_hosts(
+    c: Client, certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    certs.put(
+        upstream.address,
+        f'blocked = true\n[prefix."library/"]\nserver = "{mirror.url}"\n'
+        '[prefix."library/secret"]\nblocked = true\n',
+    )
+    at_mirror = Asked(mirror)
+    await pull(c.remote(upstream.address))
+    await at_mirror.for_all(namespace=upstream.address)
+    for name in ("library/secret/x:1", "team/app:1"):
+        assert isinstance(await failure(c.remote(upstream.address, name)), RegistryBlocked)
+
+
+async def test_paths_of_hosts(c: Client, certs: Certs) -> None:
+    """Behind a server that keeps its API below another path."""
+    async with FakeRegistry() as fake:
+        for path in ("/hub/v2", "/hub"):
+            for kind, digest, body, media in (
+                ("manifests", "latest", DOCUMENT, MANIFEST.media_type),
+                ("manifests", str(MANIFEST.digest), DOCUMENT, MANIFEST.media_type),
+                ("blobs", str(CONFIG_DESCRIPTOR.digest), CONFIG, ""),
+                ("blobs", str(LAYER.digest), BLOB, ""),
+            ):
+                headers = {"Content-Type": media} if media else {}
+                if kind == "manifests":
+                    headers["Docker-Content-Digest"] = str(MANIFEST.digest)
+                fault = Fault(status=200, body=body, headers=headers)
+                fake.fail(fault, path=f"{path}/library/app/{kind}/{digest}", times=None)
+        certs.put("a.example", f'server = "{fake.url}/hub"\n')
+        await pull(c.remote("a.example"))
+        assert {request.path.partition("/library")[0] for request in fake.requests} == {"/hub/v2"}
+        fake.clear_requests()
+        certs.put("a.example", f'server = "{fake.url}/hub"\noverride_path = true\n')
+        await pull(c.remote("a.example"))
+        assert {request.path.partition("/library")[0] for request in fake.requests} == {"/hub"}
+
+
+async def test_an_authority_of_its_own_and_a_client_certificate(
+    c: Client, certs: Certs, authority: Authority, stored: Path, tmp_path: Path
+) -> None:
+    certificate, key = authority.issue("server", "IP:127.0.0.1")
+    with serving(
+        tmp_path / "tls",
+        stored,
+        certificate=certificate,
+        key=key,
+        client_ca=authority.certificate,
+    ) as own:
+        ours, our_key = authority.issue("client", "DNS:client")
+        directory = certs.put("a.example", "")
+        for source, name in (
+            (authority.certificate, "ca.pem"), (ours, "c.pem"), (our_key, "k.pem"),
+        ):  # fmt: skip
+            shutil.copy(source, directory / name)
+        (directory / "both.pem").write_bytes(ours.read_bytes() + our_key.read_bytes())
+        server = f'server = "{own.url}"\n'
+        for client_key in (
+            'client = [["c.pem", "k.pem"]]', 'client = "both.pem"', 'client = ["both.pem"]',
+            'client = [["both.pem", ""]]',
+        ):  # fmt: skip
+            certs.put("a.example", f'{server}ca = "ca.pem"\n{client_key}\n')
+            await pull(c.remote("a.example"))
+        certs.put("a.example", f'{server}ca = ["ca.pem"]\n')
+        assert isinstance(await failure(c.remote("a.example")), RegistryError)
+        certs.put("a.example", f'{server}client = "both.pem"\n')
+        assert isinstance(await failure(c.remote("a.example")), TLSFailed)
+        certs.put("a.example", f'{server}client = "both.pem"\nskip_verify = true\n')
+        await pull(c.remote("a.example"))
+
+
+async def test_certificates_in_dockers_layout(
+    c: Client, certs: Certs, authority: Authority, stored: Path, tmp_path: Path
+) -> None:
+    certificate, key = authority.issue("docker", "IP:127.0.0.1")
+    with serving(
+        tmp_path / "tls",
+        stored,
+        certificate=certificate,
+        key=key,
+        client_ca=authority.certificate,
+    ) as own:
+        directory = certs.put(own.address, "")
+        (directory / "hosts.toml").unlink()
+        ours, our_key = authority.issue("client", "DNS:client")
+        shutil.copy(authority.certificate, directory / "ca.crt")
+        shutil.copy(ours, directory / "client.cert")
+        shutil.copy(our_key, directory / "client.key")
+        await pull(c.remote(own.address))
+        # Another authority in its place counts for the next pull.
+        Authority.make(tmp_path / "other").certificate.replace(directory / "ca.crt")
+        assert isinstance(await failure(c.remote(own.address)), TLSFailed)
+
+
+async def test_files_that_are_missing_fail_the_pull(
+    c: Client, certs: Certs, upstream: DistributionRegistry, mirror: DistributionRegistry
+) -> None:
+    """A mirror whose files are gone is a mistake to be told, not one more dead mirror."""
+    at_upstream = Asked(upstream)
+    secure = mirror.url.replace("http:", "https:")
+    for text, cause in (
+        ('ca = "gone.pem"', "CA file {}/gone.pem: No such file or directory"),
+        ('client = "gone.pem"', "client certificate {}/gone.pem: No such file or directory"),
+        ('credentials = "file:gone.json"', "{}/gone.json: No such file or directory"),
+        (
+            'credentials = "helper:gone-canary"',
+            "credential helper gone-canary: no program docker-credential-gone-canary in PATH",
+        ),
+    ):
+        directory = certs.put(upstream.address, f'\n[host."{secure}"]\n{text}\n')
+        error = await failure(c.remote(upstream.address))
+        assert isinstance(error, HostsInvalid)
+        assert error.message == f"{directory}/hosts.toml:2: {cause.format(directory)}"
+    assert at_upstream.requests == []
+
+
+async def test_a_broken_file_fails_the_pull(
+    c: Client, certs: Certs, upstream: DistributionRegistry, mirror: DistributionRegistry
+) -> None:
+    at_upstream = Asked(upstream)
+    directory = certs.put(upstream.address, f'[host."{mirror.url}"]\nskip_verify = "no"\n')
+    error = await failure(c.remote(upstream.address))
+    assert isinstance(error, HostsInvalid)
+    assert error.message.startswith(f"{directory}/hosts.toml:2: ")
+    assert at_upstream.requests == []
+    certs.put(upstream.address, f'[host."{mirror.url}"]\n')
+    await pull(c.remote(upstream.address))  # put right, without a restart
+    assert at_upstream.requests == []
+
+
+async def test_headers_reach_their_host_and_nobody_else(certs: Certs) -> None:
+    async with FakeRegistry() as mirror, FakeRegistry() as elsewhere:
+        mirror.add_manifest("library/app", "latest", DOCUMENT, MANIFEST.media_type)
+        mirror.add_blob(CONFIG)
+        elsewhere.add_blob(BLOB)
+        away = f"http://localhost:{elsewhere.port}/v2/x/blobs/{LAYER.digest}"
+        mirror.fail(
+            Fault(status=307, headers={"Location": away}), path=str(LAYER.digest), times=None
+        )
+        certs.put(
+            "a.example",
+            f'server = "{mirror.url}"\n[header]\nx-own = ["{CANARY}", "two"]\nx-both = "own"\n',
+        )
+        every = (("X-Both", "all"), ("X-Every", "all"))
+        async with client(replace(certs.settings, headers=every)) as c:
+            await pull(c.remote("a.example"))
+        for request in mirror.requests:
+            assert request.headers["x-own"] == f"{CANARY}, two"
+            assert request.headers["x-both"] == "own"
+            assert request.headers["x-every"] == "all"
+        assert elsewhere.requests
+        for request in elsewhere.requests:
+            assert not {"x-own", "x-both", "x-every"} & set(request.headers)
+
+
+async def test_headers_do_not_reach_token_services(certs: Certs) -> None:
+    async with FakeRegistry(auth="bearer") as fake:
+        fake.add_manifest("library/app", "latest", DOCUMENT, MANIFEST.media_type)
+        certs.put("a.example", f'server = "{fake.url}"\n[header]\nX-Own = "{CANARY}"\n')
+        async with client(replace(certs.settings, headers=(("X-Every", "1"),))) as c:
+            await c.remote("a.example").resolve()
+        tokens = [request for request in fake.requests if request.path == "/token"]
+        assert len(tokens) == 1
+        assert not {"x-own", "x-every"} & set(tokens[0].headers)
+
+
+async def test_a_connection_that_takes_too_long(
+    certs: Certs, upstream: DistributionRegistry
+) -> None:
+    with ExitStack() as stack:
+        # Nobody accepts here: when the queue is full, the kernel lets others wait.
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        certs.put(
+            upstream.address, f'[host."http://127.0.0.1:{address[1]}"]\ndial_timeout = "100ms"\n'
+        )
+        async with client(certs.settings) as c:
+            begin = time.monotonic()
+            await c.remote(upstream.address).resolve()
+            assert 0.1 <= time.monotonic() - begin < 5
+            error = await failure(c.remote(upstream.address, "library/none:1"))
+            assert f"127.0.0.1:{address[1]}: no connection within 0.1 s" in error.message
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, stored: Path) -> Iterator[tuple[DistributionRegistry, ...]]:
+    """A mirror and a registry with users of their own."""
+    with ExitStack() as stack:
+        made = []
+        for name in ("mirror", "upstream"):
+            users = tmp_path / f"{name}.htpasswd"
+            htpasswd(users, f"{name}-user", f"{CANARY}-{name}")
+            made.append(stack.enter_context(serving(tmp_path / name, stored, htpasswd=users)))
+        yield tuple(made)
+
+
+UPSTREAM_USER: Final = Credentials(username="upstream-user", password=f"{CANARY}-upstream")
+
+
+async def test_the_pulls_credentials_never_go_to_a_mirror(
+    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
+) -> None:
+    mirror, upstream = guarded
+    at_mirror = Asked(mirror)
+    for text in ("", 'credentials = "none"\n'):
+        certs.put(upstream.address, f'[host."{mirror.url}"]\n{text}')
+        await pull(c.remote(upstream.address, credentials=UPSTREAM_USER))
+    await until(lambda: len(at_mirror.requests) >= 8)
+    assert {request.rpartition(" ")[2] for request in at_mirror.requests} == {"401"}
+    error = await failure(c.remote(upstream.address))
+    assert isinstance(error, AuthFailed)
+    assert CANARY not in f"{error.message} {error.hint} {error!r}"
+
+
+async def test_a_mirror_may_be_given_them(
+    c: Client, certs: Certs, tmp_path: Path, stored: Path
+) -> None:
+    users = tmp_path / "users"
+    htpasswd(users, UPSTREAM_USER.username, UPSTREAM_USER.password)
+    with serving(tmp_path / "mirror", stored, htpasswd=users) as mirror:
+        certs.put("a.example", f'[host."{mirror.url}"]\ncredentials = "upstream"\n')
+        at_mirror = Asked(mirror)
+        await pull(c.remote("a.example", credentials=UPSTREAM_USER))
+        await at_mirror.for_all(namespace="a.example")
+        # Credentials for another registry are for no host of this one.
+        elsewhere = replace(UPSTREAM_USER, server_address="b.example")
+        certs.put("a.example", f'server = "{mirror.url}"\ncredentials = "upstream"\n')
+        error = await failure(c.remote("a.example", credentials=elsewhere))
+        assert isinstance(error, AuthFailed)
+
+
+async def test_a_mirror_with_credentials_from_a_file(
+    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
+) -> None:
+    mirror, upstream = guarded
+    directory = certs.put(
+        upstream.address, f'[host."{mirror.url}"]\ncredentials = "file:config.json"\n'
+    )
+    pair = base64.b64encode(f"mirror-user:{CANARY}-mirror".encode()).decode()
+    file = directory / "config.json"
+    file.write_text(json.dumps({"auths": {mirror.address: {"auth": pair}}}))
+    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+    await pull(c.remote(upstream.address, credentials=UPSTREAM_USER))
+    await at_mirror.for_all(namespace=upstream.address)
+    assert at_upstream.requests == []
+    file.write_text(json.dumps({"auths": {mirror.address: {"auth": f"{CANARY}"}}}))
+    error = await failure(c.remote(upstream.address))
+    assert isinstance(error, HostsInvalid)
+    assert f"{file}: credentials of {mirror.address}: auth is not Base64" in error.message
+    assert CANARY not in error.message
+
+
+async def test_a_mirror_with_credentials_from_a_helper(
+    c: Client,
+    certs: Certs,
+    guarded: tuple[DistributionRegistry, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mirror, upstream = guarded
+    program = tmp_path / "bin" / "docker-credential-vault"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        f'read server; [ "$1 $server" = "get {mirror.address}" ] || exit 9\n'
+        f"echo run >> {tmp_path}/runs\n"
+        f'echo \'{{"Username": "mirror-user", "Secret": "{CANARY}-mirror"}}\'\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    certs.put(upstream.address, f'[host."{mirror.url}"]\ncredentials = "helper:vault"\n')
+    at_mirror = Asked(mirror)
+    await pull(c.remote(upstream.address))
+    await at_mirror.for_all(namespace=upstream.address)
+    assert (tmp_path / "runs").read_text() == "run\n"  # once for the whole pull
+    # One that fails costs its host only.
+    program.write_text(f"#!/bin/sh\necho {CANARY}; exit 1\n")
+    error = await failure(c.remote(upstream.address, "library/none:1"))
+    assert "credential helper vault: it failed (exit status 1)" in error.message
+    assert CANARY not in f"{error.message} {error.hint}"
+
+
+async def test_credentials_of_the_registry_itself(
+    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
+) -> None:
+    _, upstream = guarded
+    directory = certs.put(upstream.address, 'credentials = "file:config.json"\n')
+    pair = base64.b64encode(f"upstream-user:{CANARY}-upstream".encode()).decode()
+    (directory / "config.json").write_text(
+        json.dumps({"auths": {upstream.address: {"auth": pair}}})
+    )
+    await pull(c.remote(upstream.address))
+    # Who brings credentials is judged by them.
+    wrong = Credentials(username="upstream-user", password="wrong")
+    assert isinstance(await failure(c.remote(upstream.address, credentials=wrong)), AuthFailed)
+    certs.put(upstream.address, 'credentials = "none"\n')
+    error = await failure(c.remote(upstream.address, credentials=UPSTREAM_USER))
+    assert "wants credentials" in error.message
+
+
+async def test_token_services_that_the_operator_trusts(c: Client, certs: Certs) -> None:
+    async with FakeRegistry(auth="bearer", users={"u": "p"}) as service:
+        realm = f"http://localhost:{service.port}/token"
+        async with FakeRegistry(auth="bearer", users={"u": "p"}, realm=realm) as fake:
+            own = Credentials(username="u", password="p")
+            certs.put(fake.address, "")
+            error = await failure(c.remote(fake, credentials=own))
+            assert "token service" in error.message
+            assert service.requests == []
+            certs.put(fake.address, f'realms = ["localhost:{service.port}"]\n')
+            await failure(c.remote(fake, credentials=own))  # they share no tokens
+            assert {request.path for request in service.requests} == {"/token"}
+
+
+CONTAINERD_1: Final = """
+version = 2
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."a.example"]
+endpoint = ["http://127.0.0.1:1", "{mirror}"]
+[plugins."io.containerd.grpc.v1.cri".registry.configs."{address}".auth]
+username = "mirror-user"
+password = "{secret}"
+[plugins."io.containerd.grpc.v1.cri".registry.headers]
+x-node = ["n1"]
+"""
+
+
+async def test_a_document_of_containerd_1(guarded: tuple[DistributionRegistry, ...]) -> None:
+    mirror, _ = guarded
+    text = CONTAINERD_1.format(mirror=mirror.url, address=mirror.address, secret=f"{CANARY}-mirror")
+    loaded = loads(text)
+    assert CANARY not in " ".join(loaded.warnings)
+    assert any("registry.mirrors: deprecated" in warning for warning in loaded.warnings)
+    settings = registry_settings(loaded.config.images.registry)
+    assert CANARY not in repr(settings)
+    at_mirror = Asked(mirror)
+    async with client(settings) as c:
+        await pull(c.remote("a.example"))
+        await at_mirror.for_all(namespace="a.example")
+
+
+async def test_mirrors_for_all_registries(
+    mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    settings = registry_settings(
+        loads(
+            "version = 4\n"
+            '[plugins."io.containerd.cri.v1.images".registry.mirrors."*"]\n'
+            f'endpoint = ["{mirror.url}"]\n'
+        ).config.images.registry
+    )
+    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+    async with client(settings) as c:
+        await pull(c.remote(upstream.address))
+        await at_mirror.for_all(namespace=upstream.address)
+        assert at_upstream.requests == []
+        await failure(c.remote(upstream.address, "library/none:1"))
+        await until(lambda: len(at_upstream.requests) == 2)  # HEAD and GET
+
+
+async def test_settings_change_for_pulls_that_start_later(
+    certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry, tmp_path: Path
+) -> None:
+    certs.put(upstream.address, f'server = "{mirror.url}"\n')
+    async with client(certs.settings) as c:
+        before, other = c.remote(upstream.address), Certs(tmp_path / "other")
+        c.registry.reload(other.settings)
+        at_mirror, at_upstream = Asked(mirror), Asked(upstream)
+        await pull(before)
+        await at_mirror.for_all(namespace=upstream.address)
+        assert at_upstream.requests == []
+        await pull(c.remote(upstream.address))
+        await at_upstream.for_all()
+
+
+async def test_unknown_keys_are_told_once(
+    certs: Certs, mirror: DistributionRegistry, upstream: DistributionRegistry
+) -> None:
+    told: list[str] = []
+    certs.put(upstream.address, f'server = "{mirror.url}"\nskip_verfy = true\n')
+    async with client(certs.settings, warn=told.append) as c:
+        for _ in range(2):
+            await pull(c.remote(upstream.address))
+    assert len(told) == 1
+    assert told[0].endswith(":2: skip_verfy: unknown key, ignored; did you mean skip_verify?")
