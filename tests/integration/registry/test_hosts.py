@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from orlop.config.load import loads
 from orlop.errors import (
-    AuthFailed,
     HostsInvalid,
     NotFound,
-    OrlopError,
     RegistryBlocked,
     RegistryError,
     TLSFailed,
 )
-from orlop.ports.registry import Credentials
 from orlop.registry.configure import registry_settings
-from orlop.registry.settings import RegistrySettings
-from orlop.testing.distribution import DistributionRegistry
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault
+from tests.integration.registry.rig import CANARY, Asked, Certs, failure, serving
 from tests.integration.registry.test_distribution import (
     BLOB,
     CONFIG,
@@ -36,122 +28,14 @@ from tests.integration.registry.test_distribution import (
     DOCUMENT,
     LAYER,
     MANIFEST,
-    htpasswd,
     pull,
-    push,
 )
 from tests.unit.registry.rig import Authority, Client, client, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from orlop.registry.remote import HTTPRemote
-
-CANARY: Final = "hunter2-canary"
-NAME: Final = "library/app:latest"
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a registry that has the image keeps on its disk."""
-    directory = tmp_path_factory.mktemp("stored")
-    with DistributionRegistry(directory) as registry:
-        push(registry)
-    return directory / "storage"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.make(tmp_path_factory.mktemp("authority"))
-
-
-@contextmanager
-def serving(
-    directory: Path, stored: Path | None, **options: object
-) -> Iterator[DistributionRegistry]:
-    """A registry with the image, or without any, that writes down what it is asked."""
-    directory.mkdir()
-    if stored is not None:
-        shutil.copytree(stored, directory / "storage")
-    with DistributionRegistry(directory, access_log=True, **options) as running:  # type: ignore[arg-type] # as given
-        yield running
-
-
-@pytest.fixture(scope="module")
-def mirror(
-    tmp_path_factory: pytest.TempPathFactory, stored: Path
-) -> Iterator[DistributionRegistry]:
-    with serving(tmp_path_factory.mktemp("m") / "mirror", stored) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def upstream(
-    tmp_path_factory: pytest.TempPathFactory, stored: Path
-) -> Iterator[DistributionRegistry]:
-    with serving(tmp_path_factory.mktemp("u") / "upstream", stored) as running:
-        yield running
-
-
-class Certs:
-    """A directory of ``registry.config_path``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def put(self, domain: str, text: str) -> Path:
-        """A ``hosts.toml`` for a registry; its directory."""
-        host, colon, port = domain.partition(":")
-        directory = self.path / (f"{host}_{port}_" if colon else host)
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "hosts.toml").write_text(text)
-        return directory
-
-    @property
-    def settings(self) -> RegistrySettings:
-        return RegistrySettings(directories=(str(self.path),))
-
-
-@pytest.fixture
-def certs(tmp_path: Path) -> Certs:
-    return Certs(tmp_path / "certs.d")
-
-
-@pytest.fixture
-async def c(certs: Certs) -> AsyncIterator[Client]:
-    """A client that reads ``certs``."""
-    async with client(certs.settings) as made:
-        yield made
-
-
-class Asked:
-    """What a registry has been asked since."""
-
-    def __init__(self, registry: DistributionRegistry) -> None:
-        self._registry = registry
-        self._before = len(registry.accesses())
-
-    @property
-    def requests(self) -> list[str]:
-        return self._registry.accesses()[self._before :]
-
-    async def for_all(self, namespace: str = "") -> None:
-        """Wait until the log tells that the whole image was fetched here."""
-        query = f"?ns={namespace}" if namespace else ""
-        wanted = {
-            f"HEAD /v2/library/app/manifests/latest{query} 200",
-            f"GET /v2/library/app/manifests/{MANIFEST.digest}{query} 200",
-            f"GET /v2/library/app/blobs/{CONFIG_DESCRIPTOR.digest}{query} 200",
-            f"GET /v2/library/app/blobs/{LAYER.digest}{query} 200",
-        }
-        await until(lambda: wanted <= set(self.requests))
-
-
-async def failure(remote: HTTPRemote) -> OrlopError:
-    with pytest.raises(OrlopError) as caught:
-        await pull(remote)
-    return caught.value
+    from orlop.testing.distribution import DistributionRegistry
 
 
 async def test_a_mirror_serves_the_whole_image(
@@ -452,136 +336,6 @@ async def test_a_connection_that_takes_too_long(
             assert 0.1 <= time.monotonic() - begin < 5
             error = await failure(c.remote(upstream.address, "library/none:1"))
             assert f"127.0.0.1:{address[1]}: no connection within 0.1 s" in error.message
-
-
-@pytest.fixture
-def guarded(tmp_path: Path, stored: Path) -> Iterator[tuple[DistributionRegistry, ...]]:
-    """A mirror and a registry with users of their own."""
-    with ExitStack() as stack:
-        made = []
-        for name in ("mirror", "upstream"):
-            users = tmp_path / f"{name}.htpasswd"
-            htpasswd(users, f"{name}-user", f"{CANARY}-{name}")
-            made.append(stack.enter_context(serving(tmp_path / name, stored, htpasswd=users)))
-        yield tuple(made)
-
-
-UPSTREAM_USER: Final = Credentials(username="upstream-user", password=f"{CANARY}-upstream")
-
-
-async def test_the_pulls_credentials_never_go_to_a_mirror(
-    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
-) -> None:
-    mirror, upstream = guarded
-    at_mirror = Asked(mirror)
-    for text in ("", 'credentials = "none"\n'):
-        certs.put(upstream.address, f'[host."{mirror.url}"]\n{text}')
-        await pull(c.remote(upstream.address, credentials=UPSTREAM_USER))
-    await until(lambda: len(at_mirror.requests) >= 8)
-    assert {request.rpartition(" ")[2] for request in at_mirror.requests} == {"401"}
-    error = await failure(c.remote(upstream.address))
-    assert isinstance(error, AuthFailed)
-    assert CANARY not in f"{error.message} {error.hint} {error!r}"
-
-
-async def test_a_mirror_may_be_given_them(
-    c: Client, certs: Certs, tmp_path: Path, stored: Path
-) -> None:
-    users = tmp_path / "users"
-    htpasswd(users, UPSTREAM_USER.username, UPSTREAM_USER.password)
-    with serving(tmp_path / "mirror", stored, htpasswd=users) as mirror:
-        certs.put("a.example", f'[host."{mirror.url}"]\ncredentials = "upstream"\n')
-        at_mirror = Asked(mirror)
-        await pull(c.remote("a.example", credentials=UPSTREAM_USER))
-        await at_mirror.for_all(namespace="a.example")
-        # Credentials for another registry are for no host of this one.
-        elsewhere = replace(UPSTREAM_USER, server_address="b.example")
-        certs.put("a.example", f'server = "{mirror.url}"\ncredentials = "upstream"\n')
-        error = await failure(c.remote("a.example", credentials=elsewhere))
-        assert isinstance(error, AuthFailed)
-
-
-async def test_a_mirror_with_credentials_from_a_file(
-    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
-) -> None:
-    mirror, upstream = guarded
-    directory = certs.put(
-        upstream.address, f'[host."{mirror.url}"]\ncredentials = "file:config.json"\n'
-    )
-    pair = base64.b64encode(f"mirror-user:{CANARY}-mirror".encode()).decode()
-    file = directory / "config.json"
-    file.write_text(json.dumps({"auths": {mirror.address: {"auth": pair}}}))
-    at_mirror, at_upstream = Asked(mirror), Asked(upstream)
-    await pull(c.remote(upstream.address, credentials=UPSTREAM_USER))
-    await at_mirror.for_all(namespace=upstream.address)
-    assert at_upstream.requests == []
-    file.write_text(json.dumps({"auths": {mirror.address: {"auth": f"{CANARY}"}}}))
-    error = await failure(c.remote(upstream.address))
-    assert isinstance(error, HostsInvalid)
-    assert f"{file}: credentials of {mirror.address}: auth is not Base64" in error.message
-    assert CANARY not in error.message
-
-
-async def test_a_mirror_with_credentials_from_a_helper(
-    c: Client,
-    certs: Certs,
-    guarded: tuple[DistributionRegistry, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mirror, upstream = guarded
-    program = tmp_path / "bin" / "docker-credential-vault"
-    program.parent.mkdir()
-    program.write_text(
-        "#!/bin/sh\n"
-        f'read server; [ "$1 $server" = "get {mirror.address}" ] || exit 9\n'
-        f"echo run >> {tmp_path}/runs\n"
-        f'echo \'{{"Username": "mirror-user", "Secret": "{CANARY}-mirror"}}\'\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    certs.put(upstream.address, f'[host."{mirror.url}"]\ncredentials = "helper:vault"\n')
-    at_mirror = Asked(mirror)
-    await pull(c.remote(upstream.address))
-    await at_mirror.for_all(namespace=upstream.address)
-    assert (tmp_path / "runs").read_text() == "run\n"  # once for the whole pull
-    # One that fails costs its host only.
-    program.write_text(f"#!/bin/sh\necho {CANARY}; exit 1\n")
-    error = await failure(c.remote(upstream.address, "library/none:1"))
-    assert "credential helper vault: it failed (exit status 1)" in error.message
-    assert CANARY not in f"{error.message} {error.hint}"
-
-
-async def test_credentials_of_the_registry_itself(
-    c: Client, certs: Certs, guarded: tuple[DistributionRegistry, ...]
-) -> None:
-    _, upstream = guarded
-    directory = certs.put(upstream.address, 'credentials = "file:config.json"\n')
-    pair = base64.b64encode(f"upstream-user:{CANARY}-upstream".encode()).decode()
-    (directory / "config.json").write_text(
-        json.dumps({"auths": {upstream.address: {"auth": pair}}})
-    )
-    await pull(c.remote(upstream.address))
-    # Who brings credentials is judged by them.
-    wrong = Credentials(username="upstream-user", password="wrong")
-    assert isinstance(await failure(c.remote(upstream.address, credentials=wrong)), AuthFailed)
-    certs.put(upstream.address, 'credentials = "none"\n')
-    error = await failure(c.remote(upstream.address, credentials=UPSTREAM_USER))
-    assert "wants credentials" in error.message
-
-
-async def test_token_services_that_the_operator_trusts(c: Client, certs: Certs) -> None:
-    async with FakeRegistry(auth="bearer", users={"u": "p"}) as service:
-        realm = f"http://localhost:{service.port}/token"
-        async with FakeRegistry(auth="bearer", users={"u": "p"}, realm=realm) as fake:
-            own = Credentials(username="u", password="p")
-            certs.put(fake.address, "")
-            error = await failure(c.remote(fake, credentials=own))
-            assert "token service" in error.message
-            assert service.requests == []
-            certs.put(fake.address, f'realms = ["localhost:{service.port}"]\n')
-            await failure(c.remote(fake, credentials=own))  # they share no tokens
-            assert {request.path for request in service.requests} == {"/token"}
 
 
 CONTAINERD_1: Final = """

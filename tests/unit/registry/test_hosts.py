@@ -228,12 +228,12 @@ MIRROR = '[host."https://m.example"]\n'
         ),
         ("skip_verify = true", "localhost:5000/x:1", ["https://localhost:5000/v2"]),
         # Docker Hub's name in references is not where its API is.
-        ('server = "https://docker.io"', "docker.io/x/y:1", ["https://registry-1.docker.io/v2"]),
+        ('server = "docker.io"', "docker.io/x/y:1", ["https://registry-1.docker.io/v2"]),
         (MIRROR, "docker.io/x/y:1", ["https://m.example/v2 docker.io",
                                      "https://registry-1.docker.io/v2"]),
         # Who is listed is not asked once more.
         (
-            'server = "https://docker.io"\n[host."https://registry-1.docker.io"]',
+            'server = "docker.io"\n[host."https://registry-1.docker.io"]',
             "docker.io/x/y:1",
             ["https://registry-1.docker.io/v2"],
         ),
