@@ -30,10 +30,8 @@ def tables(data: bytes, *, path: str) -> tuple[str, dict[str, object]]:
         path: what messages call it.
 
     Raises:
-        InvalidArgument: it is too long, no UTF-8, no TOML, or nested too deeply.
+        InvalidArgument: it is no UTF-8, no TOML, or nested too deeply.
     """
-    if len(data) > MAX_BYTES:
-        raise InvalidArgument(f"{path}: a configuration has {MAX_BYTES} bytes at most")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from orlop.config.document import tables
+from orlop.config.document import MAX_BYTES, tables
 from orlop.config.durations import Duration
 from orlop.config.hosts import (
     CAPABILITIES,
@@ -69,11 +69,12 @@ def parse(data: bytes, *, path: str) -> HostsFile:
         HostsInvalid: it is no TOML, or a value in it cannot be meant; the message begins
             with ``FILE:LINE`` and holds no value that could be secret.
     """
+    if len(data) > MAX_BYTES:
+        raise HostsInvalid(f"{path}: a file has {MAX_BYTES} bytes at most")
     try:
         text, document = tables(data, path=path)
     except InvalidArgument as error:
-        message = error.message if error.message.startswith(path) else f"{path}: {error.message}"
-        raise HostsInvalid(message, hint=error.hint) from error
+        raise HostsInvalid(error.message, hint=error.hint) from error
     return _Reader(path, locate(text)).file(document)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import glob
 import os
-import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.config.document import MAX_BYTES, tables
 from orlop.config.keys import Key, line_of, locate
 from orlop.config.migrate import Migrated, migrate, version_of
 from orlop.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
 
     from orlop.config.draft import Step, Table
 
-# Configurations have some kilobytes; the caps stop a wrong path such as a device or a log.
-_MAX_BYTES = 1 << 20
 _MAX_DOCUMENTS = 256
-_MAX_DEPTH = 64
-
-_POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +115,7 @@ def read(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise NotFound(f"{path}: no such file") from error
     except PermissionError as error:
@@ -132,8 +126,8 @@ def read(path: str) -> bytes:
         raise InvalidArgument(f"not a path: {quote(path)}") from error
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
-    if len(data) > _MAX_BYTES:
-        raise InvalidArgument(f"{path}: a configuration has {_MAX_BYTES} bytes at most")
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"{path}: a configuration has {MAX_BYTES} bytes at most")
     return data
 
 
@@ -148,19 +142,7 @@ def parse(data: bytes, *, path: str, steps: Sequence[Step] = ()) -> Source:
     Raises:
         InvalidArgument: it is no TOML, too deep, or of a version that we do not know.
     """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidArgument(f"{path}:{line}: not TOML: it is no UTF-8") from error
-    try:
-        document: Table = tomllib.loads(text)
-    except RecursionError as error:
-        raise InvalidArgument(f"{path}: it is nested too deeply") from error
-    except ValueError as error:
-        # TOMLDecodeError, and what int() says of a number with thousands of digits.
-        raise InvalidArgument(_syntax_error(str(error), text, path)) from error
-    _check_depth(document, path)
+    text, document = tables(data, path=path)
     lines = locate(text)
     try:
         version_of(document)
@@ -201,34 +183,3 @@ def _imported(path: str, imports: object) -> list[str]:
             full = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
             found += sorted(glob.glob(full)) if glob.has_magic(full) else [full]
     return found
-
-
-def _check_depth(document: Table, path: str) -> None:
-    """Refuse what would exhaust the stack of those who walk it later."""
-    level: list[object] = [document]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            child for value in level for child in _children(value) if isinstance(child, dict | list)
-        ]
-        if not level:
-            return
-    raise InvalidArgument(f"{path}: it is nested more than {_MAX_DEPTH} levels deep")
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def _syntax_error(cause: str, text: str, path: str) -> str:
-    """Move the position from the end of the parser's message to the front of ours."""
-    position = _POSITION.search(cause)
-    if position is None:
-        return f"{path}: not TOML: {_one_line(cause)}"
-    line = position[1] or text.count("\n") + 1
-    return f"{path}:{line}: not TOML: {_one_line(cause[: position.start()])}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]

@@ -22,7 +22,6 @@ from orlop.registry.policy import check_realm, trusts_realm
 from orlop.registry.refusal import detail, refusal
 from orlop.registry.response import origin_of
 from orlop.registry.retry import RETRYABLE
-from orlop.registry.settings import SYSTEM_TLS
 from orlop.registry.tokens import TokenCache, TokenKey, checked, parse
 
 if TYPE_CHECKING:
@@ -197,9 +196,8 @@ class Authorizer:
             ) from error
         check_realm(endpoint, origin, with_credentials=held is not None, has_userinfo=has_userinfo)
         known = self._exchange.settings.hosts.get(origin.address)
-        # The endpoint's own certificate settings never serve another host's name.
         own = origin.host == endpoint.origin.host
-        tls = endpoint.tls if own else known.tls if known else SYSTEM_TLS
+        tls = endpoint.tls if own else known.tls if known else endpoint.tls.elsewhere
         home = (
             None
             if trusts_realm(endpoint, origin)

@@ -17,7 +17,6 @@ from orlop.errors import RegistryProtocol, RegistryUnavailable
 from orlop.registry.policy import check_redirect
 from orlop.registry.response import Response, origin_of
 from orlop.registry.retry import RETRYABLE, Outcome, delay
-from orlop.registry.settings import SYSTEM_TLS
 from orlop.registry.transport import Request, Transport
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ class Exchange:
         return Request(
             request.method,
             url,
-            known.tls if known else SYSTEM_TLS,
+            known.tls if known else question.tls.elsewhere,
             headers=question.headers,
             home=None if known else home,
         )

@@ -39,6 +39,18 @@ class TLSSettings:
         """All files that a session needs."""
         return (*self.ca_files, *(path for pair in self.client_certs for path in pair if path))
 
+    @property
+    def elsewhere(self) -> TLSSettings:
+        """What of these settings holds for a host that this one sends us to: its authorities.
+
+        Who trusts an authority to name the registry can trust it to name the
+        registry's storage and token service. Our certificate is nobody else's
+        business, and neglect of one host's certificate is not that of another's.
+        """
+        if not self.ca_files:
+            return SYSTEM_TLS
+        return TLSSettings(self.ca_files, stamp=self.stamp)
+
 
 SYSTEM_TLS = TLSSettings()
 """The system's authorities and nothing else."""

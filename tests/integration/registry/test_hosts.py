@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
+import ssl
 import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import pytest
 
 from orlop.config.load import loads
 from orlop.errors import (
@@ -29,6 +32,7 @@ from tests.integration.registry.test_distribution import (
     LAYER,
     MANIFEST,
     pull,
+    read,
 )
 from tests.unit.registry.rig import Authority, Client, client, until
 
@@ -312,6 +316,37 @@ async def test_headers_do_not_reach_token_services(certs: Certs) -> None:
         tokens = [request for request in fake.requests if request.path == "/token"]
         assert len(tokens) == 1
         assert not {"x-own", "x-every"} & set(tokens[0].headers)
+
+
+async def test_the_value_of_a_header_is_not_shown(c: Client, certs: Certs) -> None:
+    async with FakeRegistry() as fake:
+        words = f"who is Bearer {CANARY}?".encode()
+        text = {"Content-Type": "text/plain"}
+        fake.fail(Fault(status=403, body=words, headers=text), times=None)
+        certs.put("a.example", f'server = "{fake.url}"\nheader.authorization = "Bearer {CANARY}"\n')
+        error = await failure(c.remote("a.example"))
+        assert fake.requests[0].headers["authorization"] == "Bearer"  # the fake keeps no secrets
+        assert "who is [REDACTED]" in error.message
+        assert CANARY not in error.message
+
+
+async def test_an_authority_counts_where_its_registry_leads_to(
+    c: Client, certs: Certs, authority: Authority
+) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*authority.issue("both", "IP:127.0.0.1", "DNS:localhost"))
+    async with FakeRegistry(tls=server) as storage, FakeRegistry(tls=server) as fake:
+        storage.add_blob(BLOB)
+        away = f"https://localhost:{storage.port}/v2/x/blobs/{LAYER.digest}"
+        fake.fail(Fault(status=307, headers={"Location": away}), times=None)
+        name = f"https://{fake.address}"
+        directory = certs.put("a.example", f'server = "{name}"\nca = "ca.pem"\n')
+        shutil.copy(authority.certificate, directory / "ca.pem")
+        assert await read(c.remote("a.example")) == (0, BLOB)
+        # Neglect of a certificate does not spread.
+        certs.put("a.example", f'server = "{name}"\nskip_verify = true\n')
+        with pytest.raises(TLSFailed, match=f"localhost:{storage.port}: certificate"):
+            await read(c.remote("a.example"))
 
 
 async def test_a_connection_that_takes_too_long(
