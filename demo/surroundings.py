@@ -69,20 +69,25 @@ def registry(image: BuiltImage, storage: Path) -> Iterator[tuple[str, str]]:
 class Daemon:
     """``orlop daemon`` with directories and a socket of its own; use it in a ``with``.
 
+    Args:
+        home: gets everything that belongs to it.
+        config: its configuration.
+
     Raises (on entering):
         RuntimeError: it does not serve; the end of its log is in the message.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, config: str = "version = 4\n") -> None:
         self.root = home / "root"
         self.address = f"unix://{home}/orlop.sock"
         self._home = home
+        self._config = config
         self._log = home / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         config = self._home / "config.toml"
-        config.write_text("version = 4\n")
+        config.write_text(self._config)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
