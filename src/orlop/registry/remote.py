@@ -138,7 +138,11 @@ class HTTPRemote:
     async def _walk(
         self, capability: Capability, ask: Callable[[Endpoint], Awaitable[T]], *, subject: str
     ) -> T:
-        """The first able host's good answer; else the last one's error, with all causes."""
+        """The first able host's good answer; else the last one's error, with all causes.
+
+        The last one is that of the plan, whichever order they are asked in: what the
+        registry itself says counts more than what a mirror does.
+        """
         plan = await self._planned()
         able = plan.able(capability)
         if not able:
@@ -146,20 +150,17 @@ class HTTPRemote:
                 f"{subject}: no host may be asked to {capability} at {plan.where}",
                 hint="give a host the capability, or do without fallback = false",
             )
-        tried: list[tuple[str, str]] = []
-        for host in able[:-1]:
+        failed: dict[Endpoint, OrlopError] = {}
+        for host in able:
             try:
                 return await ask(host)
             except _NEXT_HOST as error:
-                tried.append((host.origin.address, error.message))
-        last = able[-1]
-        try:
-            return await ask(last)
-        except OrlopError as error:
-            if tried:
-                tried.append((last.origin.address, error.message))
-                error.message = told(tried, subject)
-            raise
+                failed[host] = error
+        tried = [(host.origin.address, failed[host].message) for host in able]
+        decisive = failed[able[-1]]
+        if len(tried) > 1:
+            decisive.message = told(tried, subject)
+        raise decisive
 
     async def _planned(self) -> Plan:
         async with self._preparing:
