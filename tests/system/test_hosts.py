@@ -55,7 +55,7 @@ def test_a_document_of_containerd_1(mirror: DistributionRegistry, home: Path) ->
     asked = "/v2/team/app/manifests/v1?ns=registry.example 200"
     assert any(line.endswith(asked) for line in mirror.accesses())
     log = (home / "daemon.log").read_text()
-    assert "registry.example/hosts.toml" in log
+    assert "registry.mirrors: deprecated" in log
     assert CANARY not in log
 
 

@@ -40,21 +40,6 @@ def hosts_files(registry: RegistryConfig) -> Mapping[str, str]:
     }
 
 
-def instead(registry: RegistryConfig) -> Mapping[str, str]:
-    """What to use instead of each deprecated table that is there, by its name; one line each."""
-    files = ", ".join(f"{directory(name.lower())}/hosts.toml" for name in sorted(registry.mirrors))
-    found = {}
-    if registry.mirrors:
-        found["mirrors"] = f"write {files} in a directory of registry.config_path"
-    for name in ("configs", "auths"):
-        if getattr(registry, name):
-            found[name] = (
-                "let clients send credentials, or name a source of them in the hosts.toml of the"
-                ' registry: credentials = "file:PATH" or "helper:NAME"'
-            )
-    return found
-
-
 def directory(name: str) -> str:
     """The directory for a registry: ``HOST``, ``HOST_PORT_``, or ``_default`` for all."""
     if name == EVERY:

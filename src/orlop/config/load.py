@@ -17,7 +17,6 @@ import msgspec
 
 from orlop.config.decode import Decoder, Problem
 from orlop.config.draft import CURRENT_VERSION, Table
-from orlop.config.hosts_export import instead
 from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, Key, show
 from orlop.config.migrate import IMAGE_KEYS_OF_CRI, adopt_transfer
 from orlop.config.schema import Config, ImageConfig
@@ -254,9 +253,14 @@ def _contradictions(images: ImageConfig) -> Iterator[Problem]:
 def _advice(config: Config) -> Iterator[tuple[Key, str]]:
     """What is allowed but will surprise somebody."""
     registry = config.images.registry
-    for name, use in instead(registry).items():
-        key = (*IMAGES, "registry", name)
-        yield key, f"{show(key)}: deprecated; {use}"
+    for name, use in (
+        ("mirrors", "hosts.toml files in registry.config_path"),
+        ("configs", "credentials that clients send"),
+        ("auths", "credentials that clients send"),
+    ):
+        if getattr(registry, name):
+            key = (*IMAGES, "registry", name)
+            yield key, f"{show(key)}: deprecated; use {use}"
     if config.images.use_local_image_pull:
         key = (*IMAGES, "use_local_image_pull")
         yield key, f"{show(key)}: without effect; there is one way to pull"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.config.hosts_export import directory, hosts_files, instead
+from orlop.config.hosts_export import directory, hosts_files
 from orlop.config.hosts_legacy import mirror_rules
 from orlop.config.hosts_parse import parse
 from orlop.config.schema import Mirror, RegistryAuth, RegistryConfig, RegistryHostConfig
@@ -112,19 +112,3 @@ def test_what_is_written_reads_as_the_same_rules() -> None:
     for name, rules in mirror_rules(registry).items():
         text = files[f"{directory(name)}/hosts.toml"]
         assert parse(text.encode(), path="/x/hosts.toml").rules == rules
-
-
-def test_what_to_use_instead_of_deprecated_tables() -> None:
-    assert instead(RegistryConfig()) == {}
-    made = instead(config(**{"docker.io": [], "*": [], "a.example:5000": []}))
-    assert made == {
-        "mirrors": "write _default/hosts.toml, a.example_5000_/hosts.toml, docker.io/hosts.toml"
-        " in a directory of registry.config_path"
-    }
-    secret = RegistryAuth(username="u", password="s3cr")
-    registry = RegistryConfig(
-        configs={"a.example": RegistryHostConfig(auth=secret)}, auths={"b.example": secret}
-    )
-    assert list(instead(registry)) == ["configs", "auths"]
-    assert "helper:NAME" in instead(registry)["auths"]
-    assert "s3cr" not in str(instead(registry))
