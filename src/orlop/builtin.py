@@ -6,7 +6,6 @@ when a plugin starts, so that a command pays only for what it uses.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from contextlib import asynccontextmanager
@@ -247,11 +246,13 @@ async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
 
 @asynccontextmanager
 async def _registry(context: Context) -> AsyncIterator[Registry]:
+    import structlog
+
     from orlop.linux.clock import SystemClock
     from orlop.registry.client import RegistryClient
 
     settings = _registry_settings(cast("ImageConfig", context.config))
-    warn = logging.getLogger("orlop.registry").warning
+    warn = structlog.get_logger().warning
     client = RegistryClient(settings, clock=SystemClock(), warn=warn)
 
     def prepare(config: object) -> Commit:
