@@ -9,6 +9,7 @@ A second signal does not wait for that.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -68,10 +69,14 @@ def endpoint(address: str | None, root: str | None) -> Endpoint:
 def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
     """The image service at ``where``, for as long as the ``async with`` lasts."""
     if where.root:
+        import structlog
+
         from orlop.app import embedded
         from orlop.linux.procs import allow_descriptors
 
         allow_descriptors()
+        # Standard output is for results alone.
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
         return embedded(root=where.root)
     return _client(where)
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
-from orlop.cli.connect import DEFAULT_ADDRESS, Endpoint, endpoint
+from orlop.cli.connect import DEFAULT_ADDRESS, Endpoint, connect, endpoint
 from orlop.cli.main import main
 from orlop.errors import Cancelled, InvalidArgument
 from orlop.ports.metadata import Image
@@ -78,3 +79,14 @@ def test_signals_cancel_the_work(
     assert len(closed) == 1
     assert capsys.readouterr() == ("", "")
     assert signal.getsignal(number) == before
+
+
+def test_what_is_logged_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        connect(Endpoint(root=str(tmp_path)))
+        structlog.get_logger().warning("said by the way")
+    finally:
+        structlog.reset_defaults()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "said by the way" in printed.err
