@@ -4,7 +4,8 @@
 
     OrlopError
     ├── InvalidArgument        a caller passed something that cannot be meant
-    │   └── InvalidReference       the text is no image reference or digest
+    │   ├── InvalidReference       the text is no image reference or digest
+    │   └── ConfigInvalid          a document of the configuration cannot be meant
     ├── NotFound               the named thing is not here
     ├── AlreadyExists          the named thing is here already
     ├── FailedPrecondition     the thing is in a state that forbids the request
@@ -104,6 +105,12 @@ class InvalidReference(InvalidArgument):
     """The text is no image reference, digest or image id."""
 
     reference = "invalid-reference"
+
+
+class ConfigInvalid(InvalidArgument):
+    """A document of the configuration, or a value in it, cannot be used."""
+
+    reference = "config-invalid"
 
 
 class NotFound(OrlopError):

@@ -18,6 +18,7 @@ from orlop.cli import (
     gc,
     images,
     inspect,
+    migrate,
     mount,
     plugins,
     pull,
@@ -65,6 +66,7 @@ def application() -> typer.Typer:
     for name, command in COMMANDS.items():
         app.command(name)(command)
     config.app.command("reload")(reload.reload)
+    config.app.command("migrate")(migrate.migrate)
     app.add_typer(config.app, name="config")
     return app
 

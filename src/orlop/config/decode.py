@@ -124,7 +124,9 @@ class Decoder:
         if not isinstance(raw, list | tuple):
             return self._refuse(key, f"expected an array, got {_kind_of(raw)}")
         item_kind = get_args(kind)[0]
-        return tuple(self._value(item_kind, item, key=key) for item in raw)
+        return tuple(
+            self._value(item_kind, item, key=(*key, str(number))) for number, item in enumerate(raw)
+        )
 
     def _duration(self, raw: object, *, key: Key) -> object:
         if isinstance(raw, Duration):

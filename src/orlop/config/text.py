@@ -11,13 +11,15 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, time
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
 
 import msgspec
 
 from orlop.config.annotate import split_annotations
 from orlop.config.durations import Duration
-from orlop.config.keys import GRPC, IMAGES, METRICS, Key, show
+from orlop.config.keys import GRPC, IMAGES, METRICS, Key, leaves, show
 from orlop.config.schema import Config
 from orlop.config.sections import BUILTIN_SECTIONS
 
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
 
     from msgspec.structs import FieldInfo
 
+    from orlop.config.load import Loaded
     from orlop.config.sections import Section
 
 HIDDEN = "(hidden)"
 """Stands in a dump where a secret would."""
+
+DEFAULT = "default"
+"""Stands for the place of a value that no document sets."""
 
 _SECRETS = frozenset({"password", "auth", "identitytoken", "token", "secret"})
 _TYPED = {"grpc": GRPC[1], "metrics": METRICS[1], "images": IMAGES[1]}
@@ -95,6 +101,31 @@ def document(
         value = _plain(config.section(section.name, section.schema))
         plugins[section.name] = kept | cast("dict[str, object]", value)
     return whole | values | {"plugins": plugins}
+
+
+def provenance(loaded: Loaded, whole: Mapping[str, object]) -> dict[Key, str]:
+    """Where each value of ``document`` was written: ``FILE:LINE``, or "default".
+
+    Args:
+        loaded: the configuration.
+        whole: what ``document`` made of it.
+    """
+    places = {
+        tuple(_USERINFO.sub("//", name) for name in key): str(where)
+        for key, where in loaded.provenance.items()
+    }
+    return {key: places.get(key, DEFAULT) for key, _ in leaves(whole)}
+
+
+def for_json(value: object) -> object:
+    """A document as JSON can carry it: dates and numbers that JSON lacks become texts."""
+    if isinstance(value, Mapping):
+        return {name: for_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(item) for item in value]
+    if isinstance(value, date | time) or (isinstance(value, float) and not isfinite(value)):
+        return str(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

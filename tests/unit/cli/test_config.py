@@ -24,7 +24,7 @@ def test_the_default_can_be_read_back(run: Run, tmp_path: Path) -> None:
 def test_check_tells_file_and_line(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path / "c.toml", f'version = 4\n[plugins."{IMAGES}"]\nsnapshotter = 5\n')
     code, out, err = run("config", "check", "--config", path)
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert err.startswith(f"orlop: {path}:3: ")
     assert run("config", "check", "--config", str(tmp_path / "none"))[0] == 3
 
@@ -64,7 +64,13 @@ def test_dump_is_the_whole_document(run: Run, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     from_toml = tomllib.loads(out)
     from_json = json.loads(run("config", "dump", "--config", path, "-o", "json")[1])
+    places = from_json.pop("provenance")
     assert from_toml == from_json
+    assert places[f'plugins."{IMAGES}".snapshotter'] == f"{path}:3"
+    assert places['plugins."io.containerd.cri.v1.runtime".enable_selinux'] == f"{path}:5"
+    assert places["root"] == "default"
+    assert f'snapshotter = "native" # {path}:3\n' in out
+    assert 'root = "/var/lib/orlop" # default\n' in out
     assert from_json["plugins"][IMAGES]["snapshotter"] == "native"
     assert from_json["plugins"][IMAGES]["image_pull_with_sync_fs"] is True
     assert from_json["plugins"]["io.containerd.cri.v1.runtime"] == {"enable_selinux": True}
