@@ -99,6 +99,18 @@ class _Pieces:
         self._leads[item.start] = lead[lead.rfind("\n") + 1 :]
         return lead
 
+    def lead_of_header(self, header: Item | None) -> str:
+        """As ``lead``, with the comments of tables around it that have gone elsewhere."""
+        if header is None:
+            return ""
+        around = [self.headers.get(header.key[:length]) for length in range(1, len(header.key))]
+        lead = ""
+        for item in around:
+            if item is not None and item.start < header.start:
+                comments = self.lead(item)
+                lead += comments[: comments.rfind("\n") + 1] if "#" in comments else ""
+        return lead + self.lead(header)
+
     def value(self, item: Item) -> str:
         """A value as it was written."""
         return self._text[item.value : item.end].strip(" \t")
@@ -196,7 +208,7 @@ class _Writer:
     def _group(self, table: Key, header: Item | None) -> list[str]:
         """The lines of a table; the first one of an old header gets the comments above it."""
         if table not in self._groups:
-            lead, behind = self._pieces.lead(header), self._pieces.behind(header)
+            lead, behind = self._pieces.lead_of_header(header), self._pieces.behind(header)
             self._groups[table] = [f"{lead}[{dotted(table)}]{behind}"]
         return self._groups[table]
 
