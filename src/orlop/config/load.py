@@ -48,8 +48,6 @@ _NOT_OURS = frozenset(
         "temp",
         "plugin_dir",
         "oom_score",
-        "subreaper",
-        "no_subreaper",
         "debug",
         "cgroup",
         "proxy_plugins",

@@ -1,11 +1,14 @@
 """The front door: files in, one configuration out, errors with file and line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from orlop.config.keys import IMAGES
 from orlop.config.load import Loaded, load, loads
+from orlop.config.related import StreamProcessor
 from orlop.config.schema import Config, RegistryAuth
 from orlop.errors import InvalidArgument, NotFound
 
@@ -281,3 +284,74 @@ def test_no_secret_in_messages_and_representations() -> None:
     loaded = images('registry.configs.h.auth = { password = "hunter2", pasword = "hunter3" }')
     assert "hunter" not in repr(loaded.config.images)
     assert "hunter" not in "".join(loaded.warnings)
+
+
+def test_the_daemon_does_without_what_commands_need_for_printing() -> None:
+    program = "import sys, orlop.config.load; print([m for m in sys.modules if 'tomlkit' in m])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"
+
+
+def test_arrays_at_the_top_gain_what_is_new_and_others_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "drop-in").write_text(
+        'version = 4\ndisabled_plugins = ["b.c", "d.e"]\n'
+        f'{SECTION}registry.insecure_registries = ["new.example"]\n'
+        '[stream_processors.x]\npath = "new"\n'
+    )
+    main = tmp_path / "config.toml"
+    main.write_text(
+        'version = 4\nimports = ["drop-in"]\ndisabled_plugins = ["a.b", "b.c"]\n'
+        f'{SECTION}registry.insecure_registries = ["old.example"]\n'
+        '[stream_processors.x]\npath = "old"\nargs = ["old"]\n'
+    )
+    loaded = load(str(main))
+    assert loaded.config.disabled_plugins == ("a.b", "b.c", "d.e")
+    assert loaded.config.images.registry.insecure_registries == ("new.example",)
+    assert loaded.config.stream_processors == {"x": StreamProcessor(path="new")}
+    assert str(loaded.provenance[("stream_processors", "x", "path")]) == f"{tmp_path}/drop-in:6"
+
+
+@pytest.mark.parametrize(("main", "drop_in"), [(4, 1), (1, 4), (3, 2), (2, 3)])
+def test_documents_of_different_ages_become_one(tmp_path: Path, main: int, drop_in: int) -> None:
+    text = {
+        1: "[plugins.cri]\nstats_collect_period = {}\n",
+        2: '[plugins."io.containerd.grpc.v1.cri"]\nstats_collect_period = {}\n',
+        3: f"{SECTION}stats_collect_period = {{}}\n",
+        4: f"{SECTION}stats_collect_period = {{}}\n",
+    }
+    (tmp_path / "x.toml").write_text(f"version = {drop_in}\n{text[drop_in].format(20)}")
+    path = tmp_path / "config.toml"
+    path.write_text(f'version = {main}\nimports = ["*.toml"]\n{text[main].format(30)}')
+    loaded = load(str(path))
+    where = loaded.provenance[(*IMAGES, "stats_collect_period")]
+    assert loaded.config.images.stats_collect_period == 20
+    assert str(where) == f"{tmp_path}/x.toml:3"
+
+
+def test_tables_of_containerd_are_left_alone_and_others_are_named() -> None:
+    known = loads(
+        "version = 4\n"
+        + "".join(
+            f'[plugins."io.containerd.{name}"]\nanything = 1\n'
+            for name in (
+                "cri.v1.runtime",
+                "grpc.v1.cri",
+                "server.v1.ttrpc",
+                "server.v1.grpc-tcp",
+                "snapshotter.v1.devmapper",
+                "snapshotter.v1.zfs",
+                "nri.v1.nri",
+                "internal.v1.restart",
+                "service.v1.tasks-service",
+                "ttrpc.v1.otelttrpc",
+                "tracing.processor.v1.otlp",
+            )
+        )
+    )
+    assert known.warnings == ()
+    for name, near in (
+        ("io.containerd.snapshotter.v1.overlays", "io.containerd.snapshotter.v1.overlayfs"),
+        ("io.containers.gc.v1.scheduler", "io.containerd.gc.v1.scheduler"),
+    ):
+        (warning,) = loads(f'version = 4\n[plugins."{name}"]\n', name="c").warnings
+        assert warning == f'c:2: plugins."{name}": nobody reads this table; did you mean {near}?'
