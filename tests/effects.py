@@ -28,6 +28,9 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "drain_timeout": "tests/system/test_service.py::test_sigterm_lets_a_pull_end",
         "pinned_images": "tests/unit/images/test_service.py::test_pinned",
         "use_local_image_pull": _WITHOUT_EFFECT,
+        "isolation": (
+            "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
+        ),
     },
     "io.containerd.transfer.v1.local": {
         "max_concurrent_downloads": _TRANSFER,
