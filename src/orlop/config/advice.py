@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from orlop.config.decode import Problem
-from orlop.config.keys import CRI, GRPC, IMAGES, PLUGINS, Key, origin_of, show
+from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, Key, origin_of, show
 from orlop.config.moves import IMAGE_KEYS_OF_CRI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orlop.config.draft import Draft
     from orlop.config.schema import Config, ImageConfig
@@ -110,8 +110,16 @@ def contradictions(images: ImageConfig) -> Iterator[Problem]:
         )
 
 
-def advice(config: Config, sections: Sequence[Section]) -> Iterator[tuple[Key, str]]:
-    """What is allowed but will surprise somebody."""
+def advice(
+    config: Config, document: Mapping[str, object], sections: Sequence[Section]
+) -> Iterator[tuple[Key, str]]:
+    """What is allowed but will surprise somebody.
+
+    Args:
+        config: what holds.
+        document: the document that says it, of today's version.
+        sections: all that are read.
+    """
     registry = config.images.registry
     for name, use in (
         ("mirrors", "HOST/hosts.toml files in the directories of registry.config_path"),
@@ -125,6 +133,7 @@ def advice(config: Config, sections: Sequence[Section]) -> Iterator[tuple[Key, s
         key = (*IMAGES, "use_local_image_pull")
         yield key, f"{show(key)}: without effect; there is one way to pull"
     yield from _leftovers(config)
+    yield from _old_servers(document)
     known = [section.name for section in sections]
     for name in config.plugins:
         if name in known or name in _RUNTIMES:
@@ -146,3 +155,12 @@ def _leftovers(config: Config) -> Iterator[tuple[Key, str]]:
         if isinstance(table, dict) and relative[-1] in table:
             key = (*CRI, *relative)
             yield key, f"{show(key)}: ignored; since version 3 it belongs into {show(IMAGES)}"
+
+
+def _old_servers(document: Mapping[str, object]) -> Iterator[tuple[Key, str]]:
+    """Keys of tables that migration would have moved, in a document of today's version."""
+    for name, place in (("grpc", GRPC), ("metrics", METRICS)):
+        table = document.get(name)
+        for below in table if isinstance(table, dict) else ():
+            key = (name, below)
+            yield key, f"{show(key)}: ignored; since version 4 it belongs into {show(place)}"

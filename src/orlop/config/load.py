@@ -16,7 +16,7 @@ import msgspec
 
 from orlop.config.advice import advice, contradictions, leave_containerds_places
 from orlop.config.decode import Decoder, Problem
-from orlop.config.draft import CURRENT_VERSION, Draft, Table
+from orlop.config.draft import CURRENT_VERSION, Draft
 from orlop.config.keys import (
     CRI,
     GRPC,
@@ -55,11 +55,12 @@ _NOT_OURS = frozenset(
         "grpc",
         "ttrpc",
         "metrics",
+        "plugins",
     }
 )
 
 # Fields of ``Config`` that are not keys at the top of a document.
-_SECTIONS = frozenset({"grpc", "images", "metrics", "sections", "plugins"})
+_SECTIONS = frozenset({"grpc", "images", "metrics", "sections"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
         where = origin_of(unknown.key, draft.origins)
         warnings.append(f"{where}: {replace(unknown, key=where.key)}")
     warnings += (
-        f"{origin_of(key, draft.origins)}: {text}" for key, text in advice(config, sections)
+        f"{origin_of(key, draft.origins)}: {text}"
+        for key, text in advice(config, draft.document, sections)
     )
     found = ((key, origin_of(key, draft.origins)) for key, _ in leaves(draft.document))
     provenance = {key: where for key, where in found if where.path}
@@ -210,13 +212,15 @@ def _refusal(problems: list[Problem], origins: Origins) -> ConfigInvalid:
 def _decode(
     decoder: Decoder, document: Mapping[str, object], sections: Sequence[Section]
 ) -> Config:
-    top = decoder.struct(Config, document, key=(), ignored=_NOT_OURS | _SECTIONS)
+    top = decoder.struct(Config, document, key=(), ignored=_NOT_OURS, hidden=_SECTIONS)
     plugins = document.get("plugins", {})
     if not isinstance(plugins, dict):
         decoder.problems.append(Problem(PLUGINS, "expected a table"))
         return top
     read = {
-        section.name: decoder.struct(section.schema, _read_of(section, plugins), key=section.key)
+        section.name: decoder.struct(
+            section.schema, plugins[section.name], key=section.key, ignored=section.others
+        )
         for section in sections
         if section.name in plugins
     }
@@ -228,11 +232,3 @@ def _decode(
         sections=read,
         plugins=plugins,
     )
-
-
-def _read_of(section: Section, plugins: Table) -> object:
-    """The table of a section; of one that another program reads too, our keys alone."""
-    table = plugins.get(section.name, {})
-    if not section.shared or not isinstance(table, dict):
-        return table
-    return {name: table[name] for name in section.schema.__struct_fields__ if name in table}

@@ -56,7 +56,9 @@ _TTRPC: Key = (*PLUGINS, "io.containerd.server.v1.ttrpc")
 _DEBUG: Key = (*PLUGINS, "io.containerd.server.v1.debug")
 _PROMETHEUS: Key = (*PLUGINS, "io.containerd.metrics.v1.grpc-prometheus")
 
-_GRPC_KEYS = ("address", "uid", "gid", "max_recv_message_size", "max_send_message_size")
+GRPC_KEYS = ("address", "uid", "gid", "max_recv_message_size", "max_send_message_size")
+"""What containerd knows of its socket."""
+
 _TCP_KEYS = ("address", "tls_ca", "tls_cert", "tls_key", "tls_common_name")
 
 # Keys of containerd's transfer service that rule its pulls when the image
@@ -90,7 +92,7 @@ def lift_images(version: int, draft: Draft) -> None:
 def lift_grpc(version: int, draft: Draft) -> None:
     """Version 4 made the socket a plugin."""
     if version == 3:
-        for name in _GRPC_KEYS:
+        for name in GRPC_KEYS:
             _lift_server_key(draft, ("grpc", name), (*GRPC, name))
 
 

@@ -23,7 +23,7 @@ from orlop.config.keys import (
     TRANSFER,
     VERIFIER,
 )
-from orlop.config.moves import lift_grpc, lift_images, lift_metrics
+from orlop.config.moves import GRPC_KEYS, lift_grpc, lift_images, lift_metrics
 from orlop.config.related import (
     DiffConfig,
     MetadataConfig,
@@ -54,14 +54,13 @@ class Section:
             ``orlop.config.annotate`` tells.
         migrate: called for each version n below today's that a document is lifted
             from, with n and the draft; pure. None if older documents wrote it alike.
-        shared: another program reads the table too, so that keys which the
-            schema does not have are that program's.
+        others: further keys of the table, which another program reads.
     """
 
     name: str
     schema: type[msgspec.Struct]
     migrate: Step | None = None
-    shared: bool = False
+    others: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -70,8 +69,8 @@ class Section:
 
 
 BUILTIN_SECTIONS: tuple[Section, ...] = (
-    Section(GRPC[1], GrpcConfig, lift_grpc, shared=True),
-    Section(METRICS[1], MetricsConfig, lift_metrics, shared=True),
+    Section(GRPC[1], GrpcConfig, lift_grpc, others=frozenset(GRPC_KEYS) - {"address"}),
+    Section(METRICS[1], MetricsConfig, lift_metrics),
     Section(IMAGES[1], ImageConfig, lift_images),
     Section(TRANSFER[1], TransferConfig),
     Section(OVERLAYFS[1], OverlayfsConfig),

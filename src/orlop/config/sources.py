@@ -194,8 +194,10 @@ def _imported(path: str, imports: object) -> list[str]:
     for pattern in imports if isinstance(imports, list) else ():
         if isinstance(pattern, str) and "\0" not in pattern:
             full = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
-            if glob.has_magic(full):
-                found += sorted(name for name in glob.glob(full) if name != path)
+            # containerd takes other special characters for themselves.
+            if "*" in full:
+                names = glob.glob(full, include_hidden=True)
+                found += sorted(name for name in names if name != path)
             else:
                 found.append(full)
     return found

@@ -97,7 +97,7 @@ def document(
     plugins = plugins if isinstance(plugins, dict) else {}
     for section in (*BUILTIN_SECTIONS, *more):
         others = plugins.get(section.name)
-        kept = others if isinstance(others, dict) and section.shared else {}
+        kept = others if isinstance(others, dict) and section.others else {}
         value = _plain(config.section(section.name, section.schema))
         plugins[section.name] = kept | cast("dict[str, object]", value)
     return whole | values | {"plugins": plugins}
@@ -311,6 +311,8 @@ def _plain(value: object, name: str = "") -> object:
     if isinstance(value, Mapping):
         return {key: [HIDDEN] for key in value} if name == "headers" else _plain_table(value)
     if isinstance(value, list | tuple):
+        if name == "env":
+            return [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value]
         return [_plain(item) for item in value]
     if isinstance(value, Duration):
         return str(value)

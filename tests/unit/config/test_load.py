@@ -355,3 +355,43 @@ def test_tables_of_containerd_are_left_alone_and_others_are_named() -> None:
     ):
         (warning,) = loads(f'version = 4\n[plugins."{name}"]\n', name="c").warnings
         assert warning == f'c:2: plugins."{name}": nobody reads this table; did you mean {near}?'
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("[images]\n", "c:2: images: unknown key, ignored"),
+        ("[plugin]\n", "c:2: plugin: unknown key, ignored; did you mean plugins?"),
+        (
+            '[grpc]\naddress = "/x"\n',
+            (
+                "c:3: grpc.address: ignored; since version 4 it belongs into "
+                'plugins."io.containerd.server.v1.grpc"'
+            ),
+        ),
+        (
+            '[plugins."io.containerd.server.v1.grpc"]\nuidd = 5\n',
+            (
+                'c:3: plugins."io.containerd.server.v1.grpc".uidd: unknown key, ignored; '
+                "did you mean uid?"
+            ),
+        ),
+        (
+            '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n\nplatfrom = "x"\n',
+            (
+                'c:4: plugins."io.containerd.transfer.v1.local".unpack_config.0.platfrom: '
+                "unknown key, ignored; did you mean platform?"
+            ),
+        ),
+    ],
+)
+def test_what_nobody_reads_is_named_with_its_line(text: str, warning: str) -> None:
+    assert loads(f"version = 4\n{text}", name="c").warnings == (warning,)
+
+
+def test_a_wrong_value_in_an_array_of_tables_is_found() -> None:
+    table = '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
+    with pytest.raises(InvalidArgument, match=r"^c:5: .*unpack_config\.1\.platform: "):
+        loads(
+            f'version = 4\n{table}platform = "linux/amd64"\n{table}platform = "a/b/c/d"\n', name="c"
+        )

@@ -94,6 +94,8 @@ auths."https://u.example".identitytoken = "hunter5"
 [plugins."io.example.v1.other"]
 password = "hunter6"
 "https://u:hunter7@h" = 1
+[stream_processors.x]
+env = ["KEY=hunter8"]
 """)
     whole: Any = document(loaded.config, loaded.document)
     assert "hunter" not in repr(whole)
