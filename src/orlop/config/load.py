@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/etc/orlop/config.toml"
 
+# As many as people will read at once.
+_MAX_PROBLEMS = 8
+
 # Keys at the top of containerd's documents that mean nothing to an image service.
 _NOT_OURS = frozenset(
     {
@@ -201,11 +204,13 @@ def _change_warnings(whole: Migrated, sections: Sequence[Section]) -> Iterator[s
 
 
 def _refusal(problems: list[Problem], origins: Origins) -> ConfigInvalid:
-    """One error for all problems: the first with its hint, the others after it."""
+    """One error for all problems: the first with its hint, some others after it."""
     texts = []
-    for problem in problems:
+    for problem in problems[:_MAX_PROBLEMS]:
         where = origin_of(problem.key, origins)
         texts.append(f"{where}: {show(where.key)}: {problem.cause}")
+    if len(problems) > _MAX_PROBLEMS:
+        texts.append(f"and {len(problems) - _MAX_PROBLEMS} more")
     return ConfigInvalid("; ".join(texts), hint=problems[0].hint)
 
 

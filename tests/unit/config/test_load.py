@@ -148,6 +148,14 @@ def test_all_wrong_values_are_reported_with_their_lines() -> None:
     assert second.startswith("configuration:4: ")
 
 
+def test_a_message_stays_readable() -> None:
+    wrong = "".join(f"registry.ca_files.h{number} = 5\n" for number in range(1000))
+    with pytest.raises(InvalidArgument) as caught:
+        images(wrong)
+    assert caught.value.message.endswith("; and 992 more")
+    assert len(caught.value.message) < 2000
+
+
 def test_the_hint_of_the_first_problem_is_kept() -> None:
     with pytest.raises(InvalidArgument) as caught:
         images('image_pull_progress_timeout = ""')
