@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from orlop.config.keys import Key, Where, origin_of, show
-from orlop.errors import InvalidArgument
+from orlop.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +113,11 @@ class Draft:
         where = origin_of(old, self.origins)
         self.changes.append(Change(kind, old, new, reason, where, loses))
 
+    def _no_table(self, key: Key) -> ConfigInvalid:
+        where = origin_of(key, self.origins)
+        place = f"{where}: " if where.path else ""
+        return ConfigInvalid(f"{place}{show(where.key)}: expected a table")
+
     def _move(self, kind: ChangeKind, old: Key, new: Key) -> None:
         parent = self.table(old[:-1])
         if parent is None or old[-1] not in parent:
@@ -131,7 +136,7 @@ class Draft:
         for length, name in enumerate(new[:-1], start=1):
             child = parent.setdefault(name, {})
             if not isinstance(child, dict):
-                raise InvalidArgument(f"{show(new[:length])}: expected a table")
+                raise self._no_table(new[:length])
             parent = child
         if new[-1] not in parent:
             parent[new[-1]] = value

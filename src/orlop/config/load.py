@@ -35,7 +35,7 @@ from orlop.config.moves import adopt_transfer
 from orlop.config.schema import Config
 from orlop.config.sections import BUILTIN_SECTIONS, Section, steps
 from orlop.config.sources import Source, parse, read_all
-from orlop.errors import ConfigInvalid, InvalidArgument
+from orlop.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,19 +143,13 @@ def combined(sources: Sequence[Source], sections: Sequence[Section] = ()) -> Mig
     lifting = steps(sections)
     whole = Migrated({}, 1)
     for number, source in enumerate(sources):
-        try:
-            if number == 0:
-                whole = source.written
-            else:
-                target = max(whole.version, source.written.version)
-                above = lift(source.written, target, lifting)
-                whole = laid_over(lift(whole, target, lifting), above)
-        except InvalidArgument as error:
-            raise ConfigInvalid(f"{source.path}: {error.message}", hint=error.hint) from error
-    try:
-        return lift(whole, CURRENT_VERSION, lifting)
-    except InvalidArgument as error:
-        raise ConfigInvalid(f"{sources[0].path}: {error.message}", hint=error.hint) from error
+        if number == 0:
+            whole = source.written
+        else:
+            target = max(whole.version, source.written.version)
+            above = lift(source.written, target, lifting)
+            whole = laid_over(lift(whole, target, lifting), above)
+    return lift(whole, CURRENT_VERSION, lifting)
 
 
 def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
@@ -166,10 +160,7 @@ def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
     warnings = [*_version_warnings(sources), *_change_warnings(whole, sections)]
     draft = Draft(whole.document, dict(whole.origins))
     warnings += leave_containerds_places(draft)
-    try:
-        adopt_transfer(draft)
-    except InvalidArgument as error:
-        raise ConfigInvalid(f"{sources[0].path}: {error.message}", hint=error.hint) from error
+    adopt_transfer(draft)
     decoder = Decoder()
     config = _decode(decoder, draft.document, sections)
     decoder.problems.extend(contradictions(config.images))

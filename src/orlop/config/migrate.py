@@ -83,8 +83,8 @@ def migrate(document: Mapping[str, object], steps: Sequence[Step] = BUILTIN_STEP
         steps: those of the sections, see ``orlop.config.sections.steps``.
 
     Raises:
-        InvalidArgument: the version is newer than ours or no version at all, or
-            something that must be a table is none.
+        InvalidArgument: the version is newer than ours, or no version at all.
+        ConfigInvalid: something that must be a table is none.
     """
     return lift(Migrated(dict(document), version_of(document)), CURRENT_VERSION, steps)
 
@@ -98,7 +98,8 @@ def lift(written: Migrated, target: int, steps: Sequence[Step] = BUILTIN_STEPS) 
         steps: those of the sections.
 
     Raises:
-        InvalidArgument: something that must be a table is none.
+        ConfigInvalid: something that must be a table is none; the message begins
+            with the file and the line.
     """
     draft = Draft(copy.deepcopy(written.document), dict(written.origins), list(written.changes))
     for version in range(written.version, target):

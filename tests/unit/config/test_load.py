@@ -168,6 +168,16 @@ def test_the_hint_of_the_first_problem_is_kept() -> None:
         ("version = 4\nroot = 5", 2),
         ('version = 4\nroot = "relative"', 2),
         ("version = 4\nplugins = 5", 2),
+        ("version = 2\nplugins = 5\ngrpc.address = '/x'", 2),
+        ('version = 4\n[plugins]\n"io.containerd.cri.v1.images" = 5', 3),
+        (
+            (
+                "version = 4\n"
+                '[plugins]\n"io.containerd.cri.v1.images" = 5\n'
+                '[plugins."io.containerd.transfer.v1.local"]\nmax_concurrent_downloads = 5'
+            ),
+            3,
+        ),
         ('version = 4\n\n[plugins]\n"io.containerd.cri.v1.images" = 5', 4),
         ('version = 4\n[plugins."io.containerd.server.v1.grpc"]\naddress = "tcp://x"', 3),
         ('version = 4\n[plugins."io.containerd.server.v1.metrics"]\naddress = "0.0.0.0:1"', 3),
