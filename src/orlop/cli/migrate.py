@@ -132,4 +132,4 @@ def _write_hosts(directory: str, moved: "Moved") -> None:
     for path in write_new(directory, moved.files, private=moved.private):
         render.note(f"{path}: written")
     for name in moved.left:
-        render.note(f"{show((*REGISTRY, name))}: stays, because no hosts.toml holds credentials")
+        render.note(f"{show((*REGISTRY, name))}: it stays, for it holds credentials")

@@ -28,8 +28,8 @@ class Moved:
     Attributes:
         migrated: the document without the tables whose content the files have.
         files: texts by relative path.
-        private: of these, the paths of those that hold credentials.
-        left: tables that stay in the document, because no file holds their credentials.
+        private: of these, the paths of those that hold a secret.
+        left: tables that stay in the document for their credentials.
     """
 
     migrated: Migrated
@@ -43,7 +43,7 @@ def move_to_hosts(
     directory: str,
     export: Callable[[RegistryConfig], Mapping[str, str]],
 ) -> Moved:
-    """Move ``registry.mirrors``, and what credentials the files can hold, out of a document.
+    """Move ``registry.mirrors`` out of a document; tables with credentials stay.
 
     Args:
         migrated: a document of today's version; stays as it is.
@@ -56,15 +56,12 @@ def move_to_hosts(
     draft = Draft(copy.deepcopy(migrated.document), dict(migrated.origins), list(migrated.changes))
     registry = section(RegistryConfig, draft.table(REGISTRY) or {}, key=REGISTRY)
     files = dict(export(registry))
-    credentials = set(_credentials(registry))
-    secrets = credentials.union(*registry.headers.values())
+    secrets = set(_credentials(registry)).union(*registry.headers.values())
     private = frozenset(
         name for name, text in files.items() if any(secret in text for secret in secrets)
     )
-    together = "\n".join(files.values())
-    gone = ["mirrors"]
-    if all(credential in together for credential in credentials):
-        gone += ["configs", "auths"]
+    # Files that many read are no place for credentials; the tables go on working.
+    gone = ["mirrors"] if any(_credentials(registry)) else ["mirrors", "configs", "auths"]
     table = draft.table(REGISTRY)
     if table is None or not files:
         return Moved(migrated, {})

@@ -1,4 +1,4 @@
-"""Mirrors leave the document for files; credentials only if a file holds them."""
+"""Mirrors leave the document for files; credentials stay."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def mirrors_alone(registry: RegistryConfig) -> Mapping[str, str]:
     return {f"{name}/hosts.toml": str(entry.endpoint) for name, entry in registry.mirrors.items()}
 
 
-def with_credentials(registry: RegistryConfig) -> Mapping[str, str]:
+def with_a_secret(registry: RegistryConfig) -> Mapping[str, str]:
     (auth,) = [entry.auth for entry in registry.configs.values()]
     return {**mirrors_alone(registry), "m.example/hosts.toml": f"{auth.username}:{auth.password}"}
 
 
-def moved(text: str, *, credentials: bool = False) -> tuple[Moved, object]:
+def moved(text: str, *, secret: bool = False) -> tuple[Moved, object]:
     migrated = lift(parse(text.encode(), path="c").written, CURRENT_VERSION)
-    export = with_credentials if credentials else mirrors_alone
+    export = with_a_secret if secret else mirrors_alone
     result = move_to_hosts(migrated, "/certs.d", export)
     return result, at(result.migrated.document, REGISTRY)
 
@@ -56,11 +56,15 @@ def test_mirrors_go_and_credentials_stay() -> None:
     assert (change.kind, change.old, change.where.line) == ("moved", (*REGISTRY, "mirrors"), 3)
 
 
-def test_credentials_that_a_file_holds_go_too_and_the_file_is_private() -> None:
-    result, registry = moved(TEXT, credentials=True)
+def test_tables_without_credentials_go_too() -> None:
+    result, registry = moved(TEXT.replace('username = "me", password = "hush"', ""))
     assert registry == {"insecure_registries": ["b.example"], "config_path": "/certs.d"}
-    assert result.private == {"m.example/hosts.toml"}
     assert result.left == ()
+
+
+def test_a_file_with_a_secret_is_private() -> None:
+    result, _ = moved(TEXT, secret=True)
+    assert result.private == {"m.example/hosts.toml"}
 
 
 def test_directories_that_are_searched_already_stay() -> None:
