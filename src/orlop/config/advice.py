@@ -5,15 +5,16 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from orlop.config import values
 from orlop.config.decode import Problem
 from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, Key, origin_of, show
 from orlop.config.moves import IMAGE_KEYS_OF_CRI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.config.draft import Draft
-    from orlop.config.schema import Config, ImageConfig
+    from orlop.config.schema import Config, ImageConfig, RegistryConfig
     from orlop.config.sections import Section
 
 # containerd's own places, in documents that were written for it. Two services
@@ -120,15 +121,7 @@ def advice(
         document: the document that says it, of today's version.
         sections: all that are read.
     """
-    registry = config.images.registry
-    for name, use in (
-        ("mirrors", "HOST/hosts.toml files in the directories of registry.config_path"),
-        ("configs", "HOST/hosts.toml files for tls, and credentials that clients send"),
-        ("auths", "HOST/hosts.toml files, or credentials that clients send"),
-    ):
-        if getattr(registry, name):
-            key = (*IMAGES, "registry", name)
-            yield key, f"{show(key)}: deprecated; use {use} (`orlop config migrate --hosts DIR`)"
+    yield from _deprecated(config.images.registry)
     if config.images.use_local_image_pull:
         key = (*IMAGES, "use_local_image_pull")
         yield key, f"{show(key)}: without effect; there is one way to pull"
@@ -144,6 +137,26 @@ def advice(
         if near or not of_containerd:
             text = f"{show((*PLUGINS, name))}: nobody reads this table"
             yield (*PLUGINS, name), f"{text}; did you mean {near[0]}?" if near else text
+
+
+def _deprecated(registry: RegistryConfig) -> Iterator[tuple[Key, str]]:
+    """Tables that files replace, with the names of these files."""
+    credentials = "use credentials that clients send, or name a file with them in"
+    for name, use, hosts in (
+        ("mirrors", "use", registry.mirrors),
+        ("configs", credentials, registry.configs),
+        ("auths", credentials, [values.auth_host(url) for url in registry.auths]),
+    ):
+        if hosts:
+            key = (*IMAGES, "registry", name)
+            yield key, f"{show(key)}: deprecated; {use} {_hosts_files(hosts)}"
+
+
+def _hosts_files(hosts: Iterable[str]) -> str:
+    """The files for some registries, as an operator would look for them."""
+    names = [f"{'_default' if host == '*' else host}/hosts.toml" for host in dict.fromkeys(hosts)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} in a directory of registry.config_path"
 
 
 def _leftovers(config: Config) -> Iterator[tuple[Key, str]]:

@@ -175,8 +175,8 @@ def section(kind: type[T], table: object, *, key: Key = ()) -> T:
     """Read one table that somebody else's schema describes, such as a plugin's.
 
     Args:
-        kind: a frozen ``msgspec.Struct`` whose fields all have defaults; keys
-            may carry checks as those of ``orlop.config.schema`` do.
+        kind: a frozen ``msgspec.Struct`` whose fields all have defaults,
+            annotated as ``orlop.config.annotate`` tells.
         table: what stands in the document.
         key: where it stands, for messages.
 

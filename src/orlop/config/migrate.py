@@ -116,6 +116,23 @@ def lift(written: Migrated, target: int, steps: Sequence[Step] = BUILTIN_STEPS) 
     )
 
 
+def laid_over(below: Migrated, above: Migrated) -> Migrated:
+    """Two documents of the same version as one.
+
+    Tables merge, except that an entry of ``stream_processors`` or ``proxy_plugins``
+    is replaced as a whole; arrays at the top of the document gain what is new; of
+    everything else the value above counts. As in containerd.
+
+    Args:
+        below: the document that was read earlier; stays as it is.
+        above: the one that was read later; ditto.
+    """
+    document = copy.deepcopy(below.document)
+    _lay_over(document, copy.deepcopy(above.document), ())
+    origins = {**below.origins, **above.origins}
+    return Migrated(document, below.version, below.changes + above.changes, origins)
+
+
 def version_of(document: Mapping[str, object]) -> int:
     """The version that a document says it has; 1 if it says nothing, as in containerd.
 
@@ -158,23 +175,6 @@ def _full_name(name: str) -> str:
         return _PREFIX + _SHORT_NAMES[name]
     kind = "service" if name.endswith("-service") else "grpc"
     return f"{_PREFIX}{kind}.v1.{name}"
-
-
-def laid_over(below: Migrated, above: Migrated) -> Migrated:
-    """Two documents of the same version as one.
-
-    Tables merge, except that an entry of ``stream_processors`` or ``proxy_plugins``
-    is replaced as a whole; arrays at the top of the document gain what is new; of
-    everything else the value above counts. As in containerd.
-
-    Args:
-        below: the document that was read earlier; stays as it is.
-        above: the one that was read later; ditto.
-    """
-    document = copy.deepcopy(below.document)
-    _lay_over(document, copy.deepcopy(above.document), ())
-    origins = {**below.origins, **above.origins}
-    return Migrated(document, below.version, below.changes + above.changes, origins)
 
 
 def _lay_over(below: Table, above: Table, at: Key) -> None:

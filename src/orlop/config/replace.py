@@ -90,4 +90,5 @@ def write_new(directory: str, texts: Mapping[str, str], *, private: frozenset[st
             file.flush()
             files.fsync(descriptor, what=path)
         files.fsync_dir(os.path.dirname(path))
+    files.fsync_dir(directory)
     return list(paths.values())

@@ -222,8 +222,19 @@ def test_a_misspelt_section_is_noticed_and_the_runtimes_is_not() -> None:
     ("text", "part"),
     [
         ("use_local_image_pull = true", "without effect"),
-        ('registry.mirrors."*".endpoint = ["https://m"]', "registry.mirrors: deprecated"),
-        ('registry.auths."https://m".username = "x"', "registry.auths: deprecated"),
+        (
+            'registry.mirrors."*".endpoint = ["https://m"]',
+            "registry.mirrors: deprecated; use _default/hosts.toml in a directory of",
+        ),
+        (
+            'registry.mirrors = { a = {}, "b:5" = {}, c = {}, d = {} }',
+            "use a/hosts.toml, b:5/hosts.toml, c/hosts.toml and 1 more in",
+        ),
+        (
+            'registry.configs."m:1".auth.username = "x"',
+            "registry.configs: deprecated; use credentials that clients send, or name a file",
+        ),
+        ('registry.auths."https://m/v1".username = "x"', "with them in m/hosts.toml in"),
     ],
 )
 def test_advice(text: str, part: str) -> None:
