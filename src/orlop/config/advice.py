@@ -86,14 +86,26 @@ _RUNTIMES = frozenset(
 
 
 def leave_containerds_places(draft: Draft) -> Iterator[str]:
-    """Remove containerd's own root, state and socket, so that our defaults hold."""
+    """Remove containerd's own root, state and addresses, so that our defaults hold."""
     for key, place in _CONTAINERDS:
         table = draft.table(key[:-1]) or {}
         value = table.get(key[-1])
         if isinstance(value, str) and value.removeprefix("unix://").rstrip("/") == place:
-            where = origin_of(key, draft.origins)
-            yield f"{where}: {show(where.key)}: {place} is containerd's, orlop's default holds"
+            yield _left(draft, key, place)
             del table[key[-1]]
+    key = (*METRICS, "address")
+    table = draft.table(METRICS) or {}
+    value = table.get("address")
+    # The daemon's own table, which orlop's documents write as a plugin's.
+    old = origin_of(key, draft.origins).key == ("metrics", "address")
+    if old and isinstance(value, str) and values.is_public(value):
+        yield _left(draft, key, value)
+        del table["address"]
+
+
+def _left(draft: Draft, key: Key, place: str) -> str:
+    where = origin_of(key, draft.origins)
+    return f"{where}: {show(where.key)}: {place} is containerd's, orlop's default holds"
 
 
 def contradictions(images: ImageConfig) -> Iterator[Problem]:
@@ -114,7 +126,7 @@ def contradictions(images: ImageConfig) -> Iterator[Problem]:
 def advice(
     config: Config, document: Mapping[str, object], sections: Sequence[Section]
 ) -> Iterator[tuple[Key, str]]:
-    """What is allowed but will surprise somebody.
+    """What is allowed but will surprise somebody: a key, and what there is to say of it.
 
     Args:
         config: what holds.
@@ -124,7 +136,7 @@ def advice(
     yield from _deprecated(config.images.registry)
     if config.images.use_local_image_pull:
         key = (*IMAGES, "use_local_image_pull")
-        yield key, f"{show(key)}: without effect; there is one way to pull"
+        yield key, "without effect; there is one way to pull"
     yield from _leftovers(config)
     yield from _old_servers(document)
     known = [section.name for section in sections]
@@ -135,7 +147,7 @@ def advice(
         of_containerd = name.rpartition(".")[0] in _TYPES
         near = get_close_matches(name, known, 1, 0.93 if of_containerd else 0.6)
         if near or not of_containerd:
-            text = f"{show((*PLUGINS, name))}: nobody reads this table"
+            text = "nobody reads this table"
             yield (*PLUGINS, name), f"{text}; did you mean {near[0]}?" if near else text
 
 
@@ -149,7 +161,7 @@ def _deprecated(registry: RegistryConfig) -> Iterator[tuple[Key, str]]:
     ):
         if hosts:
             key = (*IMAGES, "registry", name)
-            yield key, f"{show(key)}: deprecated; {use} {_hosts_files(hosts)}"
+            yield key, f"deprecated; {use} {_hosts_files(hosts)}"
 
 
 def _hosts_files(hosts: Iterable[str]) -> str:
@@ -167,7 +179,7 @@ def _leftovers(config: Config) -> Iterator[tuple[Key, str]]:
             table = table.get(name) if isinstance(table, dict) else None
         if isinstance(table, dict) and relative[-1] in table:
             key = (*CRI, *relative)
-            yield key, f"{show(key)}: ignored; since version 3 it belongs into {show(IMAGES)}"
+            yield key, f"ignored; since version 3 it belongs into {show(IMAGES)}"
 
 
 def _old_servers(document: Mapping[str, object]) -> Iterator[tuple[Key, str]]:
@@ -176,4 +188,4 @@ def _old_servers(document: Mapping[str, object]) -> Iterator[tuple[Key, str]]:
         table = document.get(name)
         for below in table if isinstance(table, dict) else ():
             key = (name, below)
-            yield key, f"{show(key)}: ignored; since version 4 it belongs into {show(place)}"
+            yield key, f"ignored; since version 4 it belongs into {show(place)}"

@@ -31,7 +31,7 @@ from orlop.config.keys import (
     show,
 )
 from orlop.config.migrate import Migrated, laid_over, lift
-from orlop.config.moves import adopt_transfer
+from orlop.config.moves import adopt
 from orlop.config.schema import Config
 from orlop.config.sections import BUILTIN_SECTIONS, Section, steps
 from orlop.config.sources import Source, parse, read_all
@@ -160,7 +160,7 @@ def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
     warnings = [*_version_warnings(sources), *_change_warnings(whole, sections)]
     draft = Draft(whole.document, dict(whole.origins))
     warnings += leave_containerds_places(draft)
-    adopt_transfer(draft)
+    adopt(draft)
     decoder = Decoder()
     config = _decode(decoder, draft.document, sections)
     decoder.problems.extend(contradictions(config.images))
@@ -169,10 +169,9 @@ def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
     for unknown in decoder.unknown:
         where = origin_of(unknown.key, draft.origins)
         warnings.append(f"{where}: {replace(unknown, key=where.key)}")
-    warnings += (
-        f"{origin_of(key, draft.origins)}: {text}"
-        for key, text in advice(config, draft.document, sections)
-    )
+    for key, text in advice(config, draft.document, sections):
+        where = origin_of(key, draft.origins)
+        warnings.append(f"{where}: {show(where.key)}: {text}")
     found = ((key, origin_of(key, draft.origins)) for key, _ in leaves(draft.document))
     provenance = {key: where for key, where in found if where.path}
     return Loaded(config, tuple(warnings), provenance, draft.document)

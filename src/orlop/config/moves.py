@@ -61,12 +61,13 @@ GRPC_KEYS = ("address", "uid", "gid", "max_recv_message_size", "max_send_message
 
 _TCP_KEYS = ("address", "tls_ca", "tls_cert", "tls_key", "tls_common_name")
 
-# Keys of containerd's transfer service that rule its pulls when the image
-# section is silent. orlop has one engine, so they mean the same here.
+# Keys of containerd's transfer service that rule its pulls when the image section
+# is silent: name, default in the image section, default in the transfer service.
+# orlop has one engine, so they mean the same here.
 _TRANSFER_KEYS = (
-    "max_concurrent_downloads",
-    "concurrent_layer_fetch_buffer",
-    "max_concurrent_unpacks",
+    ("max_concurrent_downloads", 3, 3),
+    ("concurrent_layer_fetch_buffer", 0, 0),
+    ("max_concurrent_unpacks", 0, 1),
 )
 
 
@@ -110,9 +111,26 @@ def lift_runtime(version: int, draft: Draft) -> None:
         _lift_servers(draft)
 
 
-def adopt_transfer(draft: Draft) -> None:
-    """Let the transfer service's pull settings count where the image section is silent."""
-    for name in _TRANSFER_KEYS:
+def adopt(draft: Draft) -> None:
+    """Let what other sections say of images count where the image section is silent."""
+    _adopt_transfer(draft)
+    runtimes = (*RUNTIME, "containerd", "runtimes")
+    for handler in list(draft.table(runtimes) or ()):
+        # containerd's runtime tells its image service so when it starts.
+        if (draft.table((*runtimes, handler)) or {}).get("snapshotter"):
+            draft.copy(
+                (*runtimes, handler, "snapshotter"),
+                (*IMAGES, "runtime_platforms", handler, "snapshotter"),
+            )
+
+
+def _adopt_transfer(draft: Draft) -> None:
+    """A dumped default in the image section says no more than nothing does."""
+    tuned = draft.table(TRANSFER) or {}
+    for name, default, transfers_default in _TRANSFER_KEYS:
+        images = draft.table(IMAGES) or {}
+        if images.get(name) == default and tuned.get(name, default) != transfers_default:
+            del images[name]
         draft.copy((*TRANSFER, name), (*IMAGES, name))
 
 

@@ -61,6 +61,8 @@ def read_all(path: str) -> list[Source]:
         ConfigInvalid: one may not be read, is no TOML, too long, too deep or too
             new, or imports itself.
     """
+    if "\0" in path:
+        raise ConfigInvalid(f"not a path: {quote(path)}")
     sources: dict[str, Source] = {}
     pending = [os.path.abspath(path)]
     while pending:
@@ -71,10 +73,21 @@ def read_all(path: str) -> list[Source]:
         if len(sources) == _MAX_DOCUMENTS:
             raise ConfigInvalid(f"{path}: it imports more than {_MAX_DOCUMENTS} documents")
         source = parse(read(current), path=current)
+        _make_absolute(source)
         sources[identity] = source
         pending += source.imports
     _refuse_circles(sources)
     return list(sources.values())
+
+
+def _make_absolute(source: Source) -> None:
+    """Let imports mean the same wherever the document will be, as in a dump."""
+    imports = source.written.document.get("imports")
+    if isinstance(imports, list):
+        source.written.document["imports"] = [
+            _beside(source.path, name) if isinstance(name, str) and name else name
+            for name in imports
+        ]
 
 
 def _refuse_circles(sources: dict[str, Source]) -> None:
@@ -192,8 +205,8 @@ def _imported(path: str, imports: object) -> list[str]:
     """
     found: list[str] = []
     for pattern in imports if isinstance(imports, list) else ():
-        if isinstance(pattern, str) and "\0" not in pattern:
-            full = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
+        if isinstance(pattern, str) and pattern and "\0" not in pattern:
+            full = _beside(path, pattern)
             # containerd takes other special characters for themselves.
             if "*" in full:
                 names = glob.glob(full, include_hidden=True)
@@ -201,6 +214,10 @@ def _imported(path: str, imports: object) -> list[str]:
             else:
                 found.append(full)
     return found
+
+
+def _beside(path: str, name: str) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(path), name))
 
 
 def _syntax_error(cause: str, text: str, path: str) -> str:

@@ -13,6 +13,7 @@ from orlop.config.schema import Config, RegistryAuth
 from orlop.errors import InvalidArgument, NotFound
 
 SECTION = '[plugins."io.containerd.cri.v1.images"]\n'
+TRANSFER_SECTION = '[plugins."io.containerd.transfer.v1.local"]\n'
 
 
 def images(text: str, version: int = 4) -> Loaded:
@@ -424,3 +425,57 @@ def test_a_wrong_value_in_an_array_of_tables_is_found() -> None:
         loads(
             f'version = 4\n{table}platform = "linux/amd64"\n{table}platform = "a/b/c/d"\n', name="c"
         )
+
+
+@pytest.mark.parametrize(
+    ("images", "transfer", "expected"),
+    [(None, 10, 10), (None, 3, 3), (3, 10, 10), (3, 3, 3), (4, 10, 4), (4, None, 4)],
+)
+def test_a_default_of_the_image_section_says_nothing_beside_a_tuned_transfer_service(
+    images: int | None, transfer: int | None, expected: int
+) -> None:
+    text = "version = 4\n"
+    for section, value in ((SECTION, images), (TRANSFER_SECTION, transfer)):
+        text += section + (f"max_concurrent_downloads = {value}\n" if value else "")
+    assert loads(text).config.images.max_concurrent_downloads == expected
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_handlers_snapshotter_counts_where_the_image_section_is_silent(version: int) -> None:
+    runtime = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes]\n'
+    loaded = loads(
+        f"version = {version}\n{runtime}"
+        'kata.snapshotter = "native"\nrunc.snapshotter = ""\nfast.snapshotter = "native"\n'
+        f'{SECTION}runtime_platforms.fast.snapshotter = "overlayfs"\n',
+        name="c",
+    )
+    found = {name: one.snapshotter for name, one in loaded.config.images.runtime_platforms.items()}
+    assert found == {"kata": "native", "fast": "overlayfs"}
+    assert str(loaded.provenance[(*IMAGES, "runtime_platforms", "kata", "snapshotter")]) == "c:3"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1338", "[::]:1338", "192.0.2.7:1"])
+def test_metrics_that_containerd_serves_to_others_are_left_to_it(address: str) -> None:
+    loaded = loads(f'version = 3\n[metrics]\naddress = "{address}"\n', name="c")
+    assert loaded.config.metrics.address == ""
+    assert f"c:3: metrics.address: {address} is containerd's, orlop's default holds" in (
+        loaded.warnings
+    )
+
+
+def test_imports_are_absolute_once_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.toml").write_text('version = 4\nimports = ["x/*.toml"]\n')
+    path = tmp_path / "config.toml"
+    path.write_text('version = 4\nimports = ["d/a.toml"]\n')
+    assert load(str(path)).config.imports == (f"{tmp_path}/d/a.toml", f"{tmp_path}/d/x/*.toml")
+
+
+@pytest.mark.parametrize("name", ["", "a\\u0000b"])
+def test_an_import_that_no_file_can_be(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'version = 4\nimports = ["{name}"]\n')
+    with pytest.raises(InvalidArgument, match=r"config\.toml:2: imports\.0: not a path"):
+        load(str(path))
+    with pytest.raises(InvalidArgument, match="not a path"):
+        load("a\0b")

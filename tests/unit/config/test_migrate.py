@@ -9,7 +9,7 @@ import pytest
 from orlop.config.draft import CURRENT_VERSION, Draft
 from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, RUNTIME, TRANSFER, origin_of
 from orlop.config.migrate import Migrated, lift, migrate
-from orlop.config.moves import adopt_transfer
+from orlop.config.moves import adopt
 from orlop.config.sources import parse
 from orlop.errors import InvalidArgument
 
@@ -234,7 +234,7 @@ def test_the_transfer_services_keys_count_where_images_is_silent() -> None:
         }
     }
     draft = Draft(copy.deepcopy(document))
-    adopt_transfer(draft)
+    adopt(draft)
     assert at(draft.document, IMAGES) == {
         "max_concurrent_downloads": 2,
         "max_concurrent_unpacks": 4,
