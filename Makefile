@@ -57,6 +57,7 @@ lock: .venv/development ## resolve the requirements, keep the locked versions; U
 
 docs: .venv/development ## write the pages that are made from the source
 	$(BIN)/python tools/errors_page.py
+	$(BIN)/python tools/config_page.py
 
 clean: ## remove what can be made again
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache build dist

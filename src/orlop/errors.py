@@ -5,6 +5,7 @@
     OrlopError
     ├── InvalidArgument        a caller passed something that cannot be meant
     │   ├── InvalidReference       the text is no image reference or digest
+    │   ├── ConfigInvalid          a document of the configuration cannot be meant
     │   └── HostsInvalid           what is configured about a registry's hosts cannot be used
     ├── NotFound               the named thing is not here
     ├── AlreadyExists          the named thing is here already
@@ -112,6 +113,12 @@ class HostsInvalid(InvalidArgument):
     """A file that says how to reach a registry is malformed, unreadable or missing."""
 
     reference = "hosts-invalid"
+
+
+class ConfigInvalid(InvalidArgument):
+    """A document of the configuration, or a value in it, cannot be used."""
+
+    reference = "config-invalid"
 
 
 class NotFound(OrlopError):

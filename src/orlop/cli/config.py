@@ -21,6 +21,9 @@ FileOption = Annotated[
         "--config", metavar="FILE", help="Default: /etc/orlop/config.toml, if there is one."
     ),
 ]
+FileArgument = Annotated[
+    str | None, typer.Argument(metavar="FILE", help="The same as --config FILE.")
+]
 
 
 def plugin_sections() -> "Sequence[Section]":
@@ -39,14 +42,16 @@ def default() -> None:
 
 
 @app.command()
-def check(config: FileOption = None, output: OutputOption = Output.TABLE) -> None:
+def check(
+    file: FileArgument = None, config: FileOption = None, output: OutputOption = Output.TABLE
+) -> None:
     """Read the configuration and tell what is wrong with it; installed plugins count.
 
     With -o json: an object with "warnings", a list of texts.
     """
     from orlop.app import in_stock
 
-    stock, loaded = in_stock(), _loaded(config)
+    stock, loaded = in_stock(), _loaded(file, config)
     warnings = (*loaded.warnings, *stock.select(loaded.config).warnings, *stock.warnings)
     if output is Output.JSON:
         render.document({"warnings": list(warnings)})
@@ -57,59 +62,30 @@ def check(config: FileOption = None, output: OutputOption = Output.TABLE) -> Non
 
 
 @app.command()
-def dump(config: FileOption = None, output: OutputOption = Output.TABLE) -> None:
+def dump(
+    file: FileArgument = None, config: FileOption = None, output: OutputOption = Output.TABLE
+) -> None:
     """Print the configuration that holds, defaults included, as TOML; secrets are hidden.
 
-    With -o json: the same document as an object; the image service's part is at
-    plugins["io.containerd.cri.v1.images"].
+    Behind each value stands the file and the line that it comes from. With -o json:
+    the same document as an object; the image service's part is at
+    plugins["io.containerd.cri.v1.images"], and "provenance" has the places, by key.
     """
-    from orlop.config.text import document
+    from orlop.config.keys import show
+    from orlop.config.text import document, for_json, provenance
 
-    loaded = _loaded(config)
+    loaded = _loaded(file, config)
     for warning in loaded.warnings:
         render.note(f"warning: {warning}")
     whole = document(loaded.config, loaded.document, plugin_sections())
+    places = provenance(loaded, whole)
     if output is Output.JSON:
-        render.document(whole)
+        by_key = {show(key): place for key, place in places.items()}
+        render.document(for_json({**whole, "provenance": by_key}))
     else:
-        import tomlkit
+        from orlop.config.toml import dumps
 
-        render.say(tomlkit.dumps(whole).rstrip("\n"))
-
-
-@app.command()
-def migrate(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A document of any version.")],
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Print a document in today's version, and report what became of each old key.
-
-    The document goes to standard output as TOML, the report to standard error;
-    imports are not followed. With -o json: the document as an object, and in it
-    "report", a list of {"kind", "old", "new", "reason"}.
-    """
-    from orlop.config.keys import show
-    from orlop.config.sources import parse, read
-
-    steps = [section.migrate for section in plugin_sections() if section.migrate]
-    migrated = parse(read(file), path=file, steps=steps).migrated
-    if output is Output.JSON:
-        report = [
-            {
-                "kind": change.kind,
-                "old": show(change.old),
-                "new": show(change.new),
-                "reason": change.reason,
-            }
-            for change in migrated.changes
-        ]
-        render.document({**migrated.document, "report": report})
-        return
-    import tomlkit
-
-    for change in migrated.changes:
-        render.note(str(change))
-    render.say(tomlkit.dumps(migrated.document).rstrip("\n"))
+        render.say(dumps(whole, lambda key: render.printable(places[key])).rstrip("\n"))
 
 
 @app.command()
@@ -125,7 +101,7 @@ def explain(
     """
     from orlop.config.explain import explain as explained
 
-    found = explained(_loaded(config), key, plugin_sections())
+    found = explained(_loaded(None, config), key, plugin_sections())
     if output is Output.JSON:
         render.document([one.plain() for one in found])
         return
@@ -133,7 +109,9 @@ def explain(
         render.say(one.shown())
 
 
-def _loaded(config: str | None) -> "Loaded":
+def _loaded(file: str | None, config: str | None) -> "Loaded":
     from orlop.config.load import load
 
-    return load(config, sections=plugin_sections())
+    if file is not None and config is not None:
+        raise typer.BadParameter("name the file once, as FILE or with --config")
+    return load(config if file is None else file, sections=plugin_sections())

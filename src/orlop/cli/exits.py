@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import Code, ImageInvalid, LimitExceeded, OrlopError
+from orlop.errors import Code, ConfigInvalid, ImageInvalid, LimitExceeded, OrlopError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,11 +43,13 @@ BY_CODE: Final[Mapping[Code, int]] = MappingProxyType(
 def exit_code(error: OrlopError) -> int:
     """The exit code that tells a script what kind of error this was.
 
-    What is wrong with an image is no mistake in the command, and a limit is the
-    node's policy, whatever codes these errors have on the wire.
+    What is wrong with an image or with a configuration is no mistake in the command,
+    and a limit is the node's policy, whatever codes these errors have on the wire.
     """
     if isinstance(error, ImageInvalid) and error.code is Code.INVALID_ARGUMENT:
         return DAMAGED
     if isinstance(error, LimitExceeded):
         return REFUSED
+    if isinstance(error, ConfigInvalid):
+        return FAILED
     return BY_CODE[error.code]

@@ -19,6 +19,7 @@ from orlop.cli import (
     hosts,
     images,
     inspect,
+    migrate,
     mount,
     plugins,
     pull,
@@ -66,6 +67,7 @@ def application() -> typer.Typer:
     for name, command in COMMANDS.items():
         app.command(name)(command)
     config.app.command("reload")(reload.reload)
+    config.app.command("migrate")(migrate.migrate)
     app.add_typer(config.app, name="config")
     app.add_typer(hosts.app, name="hosts")
     return app

@@ -61,7 +61,13 @@ class Decoder:
         self.unknown: list[Unknown] = []
 
     def struct(
-        self, kind: type[T], table: object, *, key: Key, ignored: frozenset[str] = frozenset()
+        self,
+        kind: type[T],
+        table: object,
+        *,
+        key: Key,
+        ignored: frozenset[str] = frozenset(),
+        hidden: frozenset[str] = frozenset(),
     ) -> T:
         """Read a table; keys that are absent or wrong have their defaults.
 
@@ -70,21 +76,26 @@ class Decoder:
             table: what stands in the document.
             key: where it stands.
             ignored: further keys that are somebody else's.
+            hidden: fields that are no keys.
         """
         if not isinstance(table, Mapping):
             self._refuse(key, f"expected a table, got {_kind_of(table)}")
             return kind()
         found: dict[str, object] = {}
-        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        fields = {
+            field.name: field
+            for field in msgspec.structs.fields(kind)
+            if field.name not in ignored | hidden
+        }
         for name, field in fields.items():
-            if name in table and name not in ignored:
+            if name in table:
                 default = field.default_factory() if _is_set(field.default_factory) else None
                 read = self._value(field.type, table[name], key=(*key, name), default=default)
                 if read is not msgspec.UNSET:
                     found[name] = read
         for name in table:
             if name not in fields and name not in ignored:
-                nearest = get_close_matches(name, fields, 1)
+                nearest = get_close_matches(name, [*fields, *sorted(ignored)], 1)
                 self.unknown.append(Unknown((*key, name), nearest[0] if nearest else ""))
         return kind(**found)
 
@@ -124,7 +135,9 @@ class Decoder:
         if not isinstance(raw, list | tuple):
             return self._refuse(key, f"expected an array, got {_kind_of(raw)}")
         item_kind = get_args(kind)[0]
-        return tuple(self._value(item_kind, item, key=key) for item in raw)
+        return tuple(
+            self._value(item_kind, item, key=(*key, str(number))) for number, item in enumerate(raw)
+        )
 
     def _duration(self, raw: object, *, key: Key) -> object:
         if isinstance(raw, Duration):
@@ -162,8 +175,8 @@ def section(kind: type[T], table: object, *, key: Key = ()) -> T:
     """Read one table that somebody else's schema describes, such as a plugin's.
 
     Args:
-        kind: a frozen ``msgspec.Struct`` whose fields all have defaults; keys
-            may carry checks as those of ``orlop.config.schema`` do.
+        kind: a frozen ``msgspec.Struct`` whose fields all have defaults,
+            annotated as ``orlop.config.annotate`` tells.
         table: what stands in the document.
         key: where it stands, for messages.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.config.keys import show
-from orlop.config.text import Explained, document, explained
+from orlop.config.text import DEFAULT, Explained, document, explained
 from orlop.errors import NotFound
 
 if TYPE_CHECKING:
@@ -91,4 +91,4 @@ def _value(whole: object, key: Key) -> object:
 
 def _source(loaded: Loaded, key: Key) -> str:
     where = loaded.provenance.get(key)
-    return "default" if where is None else f"{where.path}:{where.line}"
+    return DEFAULT if where is None else str(where)

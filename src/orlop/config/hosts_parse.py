@@ -24,8 +24,8 @@ from orlop.config.hosts import (
     Rules,
     header_fields,
 )
-from orlop.config.keys import Key, line_of, locate, show
-from orlop.errors import HostsInvalid, InvalidArgument
+from orlop.config.keys import Key, line_of, show
+from orlop.errors import ConfigInvalid, HostsInvalid, InvalidArgument
 from orlop.model.quote import quote
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def parse(data: bytes, *, path: str) -> HostsFile:
     if len(data) > MAX_BYTES:
         raise HostsInvalid(f"{path}: a file has {MAX_BYTES} bytes at most")
     try:
-        text, document = tables(data, path=path)
-    except InvalidArgument as error:
+        _, document, lines = tables(data, path=path)
+    except ConfigInvalid as error:
         raise HostsInvalid(error.message, hint=error.hint) from error
-    return _Reader(path, locate(text)).file(document)
+    return _Reader(path, lines).file(document)
 
 
 class _Reader:

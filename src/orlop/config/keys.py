@@ -7,10 +7,10 @@ Pure. A key is the tuple of the names from the top of the document, such as
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from orlop.config.lexer import items
 
 Key = tuple[str, ...]
 
@@ -28,82 +28,79 @@ GC: Key = (*PLUGINS, "io.containerd.gc.v1.scheduler")
 VERIFIER: Key = (*PLUGINS, "io.containerd.image-verifier.v1.bindir")
 DIFF: Key = (*PLUGINS, "io.containerd.service.v1.diff-service")
 
-_NAME = r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'"""
-_DOTTED = rf"[ \t]*(?:{_NAME})(?:[ \t]*\.[ \t]*(?:{_NAME}))*[ \t]*"
-_HEADER = re.compile(rf"[ \t]*\[\[?({_DOTTED})\]\]?[ \t]*(?:#.*)?")
-_ASSIGNMENT = re.compile(rf"({_DOTTED})=(.*)", re.DOTALL)
-_NAMES = re.compile(_NAME)
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _USERINFO = re.compile(r"//[^/@\s]*@")
-_ESCAPE = re.compile(r'\\(["\\])')
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The place of a key.
+
+    Attributes:
+        path: the document; "" for none.
+        line: from 1; 0 when it is not known.
+        key: the key as its author wrote it, before any migration.
+    """
+
+    path: str
+    line: int
+    key: Key
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+Origins = Mapping[Key, Where]
+"""Where each key of a document was written."""
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name needs no quotes."""
+    return _BARE.fullmatch(name) is not None
 
 
 def show(key: Key) -> str:
     """The key as TOML writes it; credentials in an address that serves as a name are left out."""
     return ".".join(
-        name if _BARE.fullmatch(name) else '"' + _USERINFO.sub("//***@", name) + '"' for name in key
+        name if is_bare(name) else '"' + _USERINFO.sub("//***@", name) + '"' for name in key
     )
 
 
 def locate(text: str) -> dict[Key, int]:
-    """Find the line (from 1) of each table header and each assignment of a valid document.
+    """Find the line (from 1) of each table and each key of a valid document.
 
-    Keys inside inline tables and arrays have no entry: ask for the key that
-    holds them.
+    Tables that a longer key makes on the way have the line of the first such key.
+    The elements of an array have their number for a name.
     """
     found: dict[Key, int] = {}
-    table: Key = ()
-    closing = ""
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-        if closing:
-            closing = _still_open(line, closing)
-        elif header := _HEADER.fullmatch(line):
-            table = _names(header[1])
-            _enter(found, table, 0, number)
-        elif assignment := _ASSIGNMENT.match(line):
-            _enter(found, table + _names(assignment[1]), len(table), number)
-            closing = _still_open(assignment[2], "")
+    for item in items(text):
+        for length in range(len(item.key), 0, -1):
+            # Inner items come before the key whose value they stand in.
+            line = found.get(item.key[:length])
+            if line is not None and line <= item.line:
+                break
+            found[item.key[:length]] = item.line
     return found
 
 
 def line_of(key: Key, lines: Mapping[Key, int]) -> int:
     """The line of ``key``, or of the innermost table around it; 0 if there is none."""
+    return next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 0)
+
+
+def leaves(table: Mapping[str, object], above: Key = ()) -> Iterator[tuple[Key, object]]:
+    """The values of a document with their keys; of tables only those with nothing in them."""
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def origin_of(key: Key, origins: Origins) -> Where:
+    """Where ``key`` was written, or the innermost table around it."""
     for length in range(len(key), 0, -1):
-        if key[:length] in lines:
-            return lines[key[:length]]
-    return 0
-
-
-def _enter(found: dict[Key, int], key: Key, known: int, line: int) -> None:
-    """Note the line of a key and of the tables that it makes on the way."""
-    for length in range(known + 1, len(key) + 1):
-        found.setdefault(key[:length], line)
-
-
-def _names(dotted: str) -> Key:
-    return tuple(_unquoted(name) for name in _NAMES.findall(dotted))
-
-
-def _unquoted(name: str) -> str:
-    if name.startswith("'"):
-        return name[1:-1]
-    if name.startswith('"'):
-        return _ESCAPE.sub(r"\1", name[1:-1])
-    return name
-
-
-def _still_open(line: str, closing: str) -> str:
-    """Which multi-line string (its quotes) is open at the end of ``line``, "" if none."""
-    position = 0
-    while True:
-        if closing:
-            end = line.find(closing, position)
-            if end < 0:
-                return closing
-            position, closing = end + 3, ""
-        start = min(
-            (i for i in map(line.find, ('"""', "'''"), [position] * 2) if i >= 0), default=-1
-        )
-        if start < 0:
-            return ""
-        closing, position = line[start : start + 3], start + 3
+        where = origins.get(key[:length])
+        if where is not None:
+            return Where(where.path, where.line, where.key + key[length:])
+    return Where("", 0, key)

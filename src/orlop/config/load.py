@@ -1,35 +1,49 @@
 """Reads the configuration: documents in, one frozen ``Config`` out.
 
-This is the room's front door. It finds the documents, lets older ones be
-migrated, reads the image service's part and leaves the runtime's alone. It says
-where each value came from, and it raises on any value that cannot be meant:
-a daemon that starts has a configuration that holds.
+This is the room's front door. It finds the documents, makes one of them, brings it
+to today's version, reads the sections and leaves the runtime's part alone. It says
+where each value came from, and it raises on any value that cannot be meant: a
+daemon that starts has a configuration that holds.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from orlop.config.advice import advice, contradictions, leave_containerds_places
 from orlop.config.decode import Decoder, Problem
-from orlop.config.draft import CURRENT_VERSION, Table
-from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, Key, show
-from orlop.config.migrate import IMAGE_KEYS_OF_CRI, adopt_transfer
-from orlop.config.schema import Config, ImageConfig
-from orlop.config.sections import BUILTIN_SECTIONS, Section
-from orlop.config.sources import Source, Where, merge, parse, read_all
-from orlop.errors import InvalidArgument
+from orlop.config.draft import CURRENT_VERSION, Draft
+from orlop.config.keys import (
+    CRI,
+    GRPC,
+    IMAGES,
+    METRICS,
+    PLUGINS,
+    Key,
+    Origins,
+    Where,
+    leaves,
+    origin_of,
+    show,
+)
+from orlop.config.migrate import Migrated, laid_over, lift
+from orlop.config.moves import adopt
+from orlop.config.schema import Config
+from orlop.config.sections import BUILTIN_SECTIONS, Section, steps
+from orlop.config.sources import Source, parse, read_all
+from orlop.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orlop.config.draft import Step
-
 DEFAULT_PATH = "/etc/orlop/config.toml"
+
+# As many as people will read at once.
+_MAX_PROBLEMS = 8
 
 # Keys at the top of containerd's documents that mean nothing to an image service.
 _NOT_OURS = frozenset(
@@ -44,21 +58,12 @@ _NOT_OURS = frozenset(
         "grpc",
         "ttrpc",
         "metrics",
+        "plugins",
     }
 )
 
 # Fields of ``Config`` that are not keys at the top of a document.
-_SECTIONS = frozenset({"grpc", "images", "metrics", "sections", "plugins"})
-
-_KNOWN_PLUGINS = frozenset({IMAGES[1], RUNTIME[1]})
-
-# containerd's own places, in documents that were written for it. Two services
-# on one of them would destroy each other's data.
-_CONTAINERDS: tuple[tuple[Key, str], ...] = (
-    (("root",), "/var/lib/containerd"),
-    (("state",), "/run/containerd"),
-    ((*GRPC, "address"), "/run/containerd/containerd.sock"),
-)
+_SECTIONS = frozenset({"grpc", "images", "metrics", "sections"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +101,12 @@ def load(
 
     Raises:
         NotFound: ``path``, or a document that it imports, does not exist.
-        PermissionDenied: a document may not be read.
-        InvalidArgument: a document is no TOML, or a value in it cannot be
-            meant; the message begins with the file and the line.
+        ConfigInvalid: a document may not be read, is no TOML, or a value in it
+            cannot be meant; the message begins with the file and the line.
     """
     if path is not None:
-        return _load(read_all(path, _steps(sections)), sections)
-    if not os.path.lexists(default_path):
-        return _load([], sections)
-    return _load(read_all(default_path, _steps(sections)), sections)
+        return _load(read_all(path), sections)
+    return _load(read_all(default_path) if os.path.lexists(default_path) else [], sections)
 
 
 def loads(
@@ -118,89 +120,102 @@ def loads(
         sections: as for ``load``.
 
     Raises:
-        InvalidArgument: as ``load``.
+        ConfigInvalid: as ``load``.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    return _load([parse(data, path=name, steps=_steps(sections))], sections)
+    return _load([parse(data, path=name)], sections)
 
 
-def _steps(sections: Sequence[Section]) -> tuple[Step, ...]:
-    return tuple(section.migrate for section in sections if section.migrate is not None)
+def combined(sources: Sequence[Source], sections: Sequence[Section] = ()) -> Migrated:
+    """One document of today's version from several, each laid over those before it.
+
+    They are laid over each other as their authors wrote them: of two versions the
+    older document is brought to the newer one's first, and the whole is brought to
+    today's version at last.
+
+    Args:
+        sources: what ``read_all`` gave.
+        sections: those of third parties' plugins.
+
+    Raises:
+        ConfigInvalid: something that must be a table is none.
+    """
+    lifting = steps(sections)
+    whole = Migrated({}, 1)
+    for number, source in enumerate(sources):
+        if number == 0:
+            whole = source.written
+        else:
+            target = max(whole.version, source.written.version)
+            above = lift(source.written, target, lifting)
+            whole = laid_over(lift(whole, target, lifting), above)
+    return lift(whole, CURRENT_VERSION, lifting)
 
 
 def _load(sources: list[Source], more: Sequence[Section]) -> Loaded:
+    if not sources:
+        return Loaded(Config())
     sections = (*BUILTIN_SECTIONS, *more)
-    reading = _Reading(sources)
-    warnings = list(reading.version_warnings())
-    merged = merge(source.migrated.document for source in sources)
-    warnings += _leave_containerds_places(merged, reading)
-    try:
-        adopted = adopt_transfer(merged)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{sources[-1].path}: {error.message}", hint=error.hint) from error
-    reading.adopted = {change.new: change.old for change in adopted.changes}
+    whole = combined(sources, more)
+    warnings = [*_version_warnings(sources), *_change_warnings(whole, sections)]
+    draft = Draft(whole.document, dict(whole.origins))
+    warnings += leave_containerds_places(draft)
+    adopt(draft)
     decoder = Decoder()
-    config = _decode(decoder, adopted.document, sections)
-    decoder.problems.extend(_contradictions(config.images))
+    config = _decode(decoder, draft.document, sections)
+    decoder.problems.extend(contradictions(config.images))
     if decoder.problems:
-        raise reading.refusal(decoder.problems)
+        raise _refusal(decoder.problems, draft.origins)
     for unknown in decoder.unknown:
-        where = reading.where(unknown.key)
+        where = origin_of(unknown.key, draft.origins)
         warnings.append(f"{where}: {replace(unknown, key=where.key)}")
-    warnings += (f"{reading.where(key)}: {text}" for key, text in _advice(config))
-    provenance = {
-        key: reading.where(key)
-        for key in _leaves(adopted.document)
-        if key[:1] != PLUGINS or key[:2] in {section.key for section in sections}
-    }
-    return Loaded(config, tuple(warnings), provenance, adopted.document)
+    for key, text in advice(config, draft.document, sections):
+        where = origin_of(key, draft.origins)
+        warnings.append(f"{where}: {show(where.key)}: {text}")
+    found = ((key, origin_of(key, draft.origins)) for key, _ in leaves(draft.document))
+    provenance = {key: where for key, where in found if where.path}
+    return Loaded(config, tuple(warnings), provenance, draft.document)
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Answers where a key of the merged document was written."""
+def _version_warnings(sources: list[Source]) -> Iterator[str]:
+    for source in sources:
+        version = source.written.version
+        if version < CURRENT_VERSION:
+            silent = "" if source.says_version else " (it does not say)"
+            yield f"{source.path}: version {version}{silent} is read as {CURRENT_VERSION}"
 
-    sources: list[Source]
-    adopted: dict[Key, Key] = field(default_factory=dict)
 
-    def where(self, key: Key) -> Where:
-        key = self.adopted.get(key, key)
-        for source in reversed(self.sources):
-            if source.sets(key):
-                return source.where(key)
-        return self.sources[-1].where(key) if self.sources else Where("", 0, key)
+def _change_warnings(whole: Migrated, sections: Sequence[Section]) -> Iterator[str]:
+    """What migration lost of what we would have read."""
+    ours = {section.key for section in sections}
+    for change in whole.changes:
+        if change.loses and (change.new[:2] in ours or change.old[:3] == (*CRI, "registry")):
+            yield f"{change.where}: {change}"
 
-    def refusal(self, problems: list[Problem]) -> InvalidArgument:
-        """One error for all problems: the first with its hint, the others after it."""
-        texts = []
-        for problem in problems:
-            where = self.where(problem.key)
-            texts.append(f"{where}: {show(where.key)}: {problem.cause}")
-        return InvalidArgument("; ".join(texts), hint=problems[0].hint)
 
-    def version_warnings(self) -> Iterator[str]:
-        """What migration means to the operator."""
-        for source in self.sources:
-            version = source.migrated.version
-            if version < CURRENT_VERSION:
-                silent = "" if ("version",) in source.lines else " (it does not say)"
-                yield f"{source.path}: version {version}{silent} is read as {CURRENT_VERSION}"
-            for change in source.migrated.changes:
-                images = change.new[:2] == IMAGES or change.old[:3] == (*CRI, "registry")
-                if images and change.kind in ("dropped", "conflict"):
-                    yield f"{source.where(change.old)}: {change}"
+def _refusal(problems: list[Problem], origins: Origins) -> ConfigInvalid:
+    """One error for all problems: the first with its hint, some others after it."""
+    texts = []
+    for problem in problems[:_MAX_PROBLEMS]:
+        where = origin_of(problem.key, origins)
+        texts.append(f"{where}: {show(where.key)}: {problem.cause}")
+    if len(problems) > _MAX_PROBLEMS:
+        texts.append(f"and {len(problems) - _MAX_PROBLEMS} more")
+    return ConfigInvalid("; ".join(texts), hint=problems[0].hint)
 
 
 def _decode(
     decoder: Decoder, document: Mapping[str, object], sections: Sequence[Section]
 ) -> Config:
-    top = decoder.struct(Config, document, key=(), ignored=_NOT_OURS | _SECTIONS)
+    top = decoder.struct(Config, document, key=(), ignored=_NOT_OURS, hidden=_SECTIONS)
     plugins = document.get("plugins", {})
     if not isinstance(plugins, dict):
         decoder.problems.append(Problem(PLUGINS, "expected a table"))
         return top
     read = {
-        section.name: decoder.struct(section.schema, _read_of(section, plugins), key=section.key)
+        section.name: decoder.struct(
+            section.schema, plugins[section.name], key=section.key, ignored=section.others
+        )
         for section in sections
         if section.name in plugins
     }
@@ -212,71 +227,3 @@ def _decode(
         sections=read,
         plugins=plugins,
     )
-
-
-def _read_of(section: Section, plugins: Table) -> object:
-    """The table of a section; of one that another program reads too, our keys alone."""
-    table = plugins.get(section.name, {})
-    if not section.shared or not isinstance(table, dict):
-        return table
-    return {name: table[name] for name in section.schema.__struct_fields__ if name in table}
-
-
-def _leave_containerds_places(document: Table, reading: _Reading) -> Iterator[str]:
-    """Remove containerd's own root, state and socket, so that our defaults hold."""
-    for key, place in _CONTAINERDS:
-        table: object = document
-        for name in key[:-1]:
-            table = table.get(name) if isinstance(table, dict) else None
-        value = table.get(key[-1]) if isinstance(table, dict) else None
-        if isinstance(value, str) and value.removeprefix("unix://").rstrip("/") == place:
-            where = reading.where(key)
-            yield f"{where}: {show(where.key)}: {place} is containerd's, orlop's default holds"
-            cast("Table", table).pop(key[-1])
-
-
-def _contradictions(images: ImageConfig) -> Iterator[Problem]:
-    """Values that are good alone and impossible together."""
-    if images.registry.mirrors and images.registry.config_path:
-        yield Problem(
-            (*IMAGES, "registry", "mirrors"),
-            "it cannot be set together with registry.config_path",
-            "move the mirrors to hosts.toml files",
-        )
-    if images.min_pull_rate and not images.image_pull_progress_timeout.nanoseconds:
-        yield Problem(
-            (*IMAGES, "min_pull_rate"),
-            "the average is taken over image_pull_progress_timeout, which is 0s",
-        )
-
-
-def _advice(config: Config) -> Iterator[tuple[Key, str]]:
-    """What is allowed but will surprise somebody."""
-    registry = config.images.registry
-    for name, use in (
-        ("mirrors", "hosts.toml files in registry.config_path"),
-        ("configs", "credentials that clients send"),
-        ("auths", "credentials that clients send"),
-    ):
-        if getattr(registry, name):
-            key = (*IMAGES, "registry", name)
-            yield key, f"{show(key)}: deprecated; use {use}"
-    if config.images.use_local_image_pull:
-        key = (*IMAGES, "use_local_image_pull")
-        yield key, f"{show(key)}: without effect; there is one way to pull"
-    leftover = config.plugins.get(CRI[1])
-    for name in leftover if isinstance(leftover, dict) else ():
-        if name in IMAGE_KEYS_OF_CRI:
-            key = (*CRI, name)
-            yield key, f"{show(key)}: ignored; since version 3 it belongs into {show(IMAGES)}"
-    for name in config.plugins:
-        if name not in _KNOWN_PLUGINS and get_close_matches(name, [IMAGES[1]], 1, 0.93):
-            yield (*PLUGINS, name), f"{show((*PLUGINS, name))}: did you mean {show(IMAGES)}?"
-
-
-def _leaves(table: Mapping[str, object], above: Key = ()) -> Iterator[Key]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, (*above, name))
-        else:
-            yield (*above, name)

@@ -295,7 +295,7 @@ class Config(Struct, frozen=True, kw_only=True):
         key("Plugins without which the daemon does not start, by full name."),
     ] = ()
     imports: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, element(values.path_pattern)], ...],
         key(
             "Further documents (paths or patterns, relative to this one) that are laid over it, "
             "in order."

@@ -23,6 +23,7 @@ from orlop.config.keys import (
     TRANSFER,
     VERIFIER,
 )
+from orlop.config.moves import GRPC_KEYS, lift_grpc, lift_images, lift_metrics
 from orlop.config.related import (
     DiffConfig,
     MetadataConfig,
@@ -35,6 +36,8 @@ from orlop.config.related import (
 from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import msgspec
 
     from orlop.config.draft import Step
@@ -51,14 +54,13 @@ class Section:
             ``orlop.config.annotate`` tells.
         migrate: called for each version n below today's that a document is lifted
             from, with n and the draft; pure. None if older documents wrote it alike.
-        shared: another program reads the table too, so that keys which the
-            schema does not have are that program's.
+        others: further keys of the table, which another program reads.
     """
 
     name: str
     schema: type[msgspec.Struct]
     migrate: Step | None = None
-    shared: bool = False
+    others: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -67,9 +69,9 @@ class Section:
 
 
 BUILTIN_SECTIONS: tuple[Section, ...] = (
-    Section(GRPC[1], GrpcConfig, shared=True),
-    Section(METRICS[1], MetricsConfig, shared=True),
-    Section(IMAGES[1], ImageConfig),
+    Section(GRPC[1], GrpcConfig, lift_grpc, others=frozenset(GRPC_KEYS) - {"address"}),
+    Section(METRICS[1], MetricsConfig, lift_metrics),
+    Section(IMAGES[1], ImageConfig, lift_images),
     Section(TRANSFER[1], TransferConfig),
     Section(OVERLAYFS[1], OverlayfsConfig),
     Section(NATIVE[1], NativeConfig),
@@ -79,3 +81,10 @@ BUILTIN_SECTIONS: tuple[Section, ...] = (
     Section(DIFF[1], DiffConfig),
 )
 """What orlop itself reads, in the order in which people are shown it."""
+
+
+def steps(sections: Sequence[Section]) -> tuple[Step, ...]:
+    """The migration steps of these sections and of the built-in ones."""
+    return tuple(
+        section.migrate for section in (*BUILTIN_SECTIONS, *sections) if section.migrate is not None
+    )

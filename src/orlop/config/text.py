@@ -11,13 +11,15 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, time
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast, get_args, get_origin
 
 import msgspec
 
 from orlop.config.annotate import split_annotations
 from orlop.config.durations import Duration
-from orlop.config.keys import GRPC, IMAGES, METRICS, Key, show
+from orlop.config.keys import GRPC, IMAGES, METRICS, Key, leaves, show
 from orlop.config.schema import Config
 from orlop.config.sections import BUILTIN_SECTIONS
 
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
 
     from msgspec.structs import FieldInfo
 
+    from orlop.config.load import Loaded
     from orlop.config.sections import Section
 
 HIDDEN = "(hidden)"
 """Stands in a dump where a secret would."""
+
+DEFAULT = "default"
+"""Stands for the place of a value that no document sets."""
 
 _SECRETS = frozenset({"password", "auth", "identitytoken", "token", "secret"})
 _TYPED = {"grpc": GRPC[1], "metrics": METRICS[1], "images": IMAGES[1]}
@@ -91,10 +97,35 @@ def document(
     plugins = plugins if isinstance(plugins, dict) else {}
     for section in (*BUILTIN_SECTIONS, *more):
         others = plugins.get(section.name)
-        kept = others if isinstance(others, dict) and section.shared else {}
+        kept = others if isinstance(others, dict) and section.others else {}
         value = _plain(config.section(section.name, section.schema))
         plugins[section.name] = kept | cast("dict[str, object]", value)
     return whole | values | {"plugins": plugins}
+
+
+def provenance(loaded: Loaded, whole: Mapping[str, object]) -> dict[Key, str]:
+    """Where each value of ``document`` was written: ``FILE:LINE``, or "default".
+
+    Args:
+        loaded: the configuration.
+        whole: what ``document`` made of it.
+    """
+    places = {
+        tuple(_USERINFO.sub("//", name) for name in key): str(where)
+        for key, where in loaded.provenance.items()
+    }
+    return {key: places.get(key, DEFAULT) for key, _ in leaves(whole)}
+
+
+def for_json(value: object) -> object:
+    """A document as JSON can carry it: dates and numbers that JSON lacks become texts."""
+    if isinstance(value, Mapping):
+        return {name: for_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(item) for item in value]
+    if isinstance(value, date | time) or (isinstance(value, float) and not isfinite(value)):
+        return str(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +158,30 @@ def explained(more: Sequence[Section] = ()) -> list[Explained]:
     return found
 
 
-def reference() -> str:
-    """All keys with type, default and explanation, as Markdown tables."""
+def reference(tests: Mapping[str, Mapping[str, str]]) -> str:
+    """All keys with type, default and explanation, as Markdown tables.
+
+    Args:
+        tests: the test that shows what a key does, as ``FILE::FUNCTION``, by section
+            ("" for the top of the document) and by key.
+    """
     sections = [section.key for section in BUILTIN_SECTIONS]
     every = explained()
     top = [one for one in every if one.key[:2] not in sections]
-    parts = ["### Top of the document\n\n" + _markdown(top, ())]
+    parts = ["### Top of the document\n\n" + _markdown(top, (), tests.get("", {}))]
     for section in sections:
         rows = [one for one in every if one.key[:2] == section]
-        parts.append(f"### `[{show(section)}]`\n\n" + _markdown(rows, section))
+        table = _markdown(rows, section, tests.get(section[1], {}))
+        parts.append(f"### `[{show(section)}]`\n\n{table}")
     return "\n\n".join(parts) + "\n"
 
 
-def _table(value: msgspec.Struct, key: Key, mark: str = "") -> list[str]:
-    """A table with its subtables; ``mark`` before each line turns an example into a comment."""
-    lines = [f"{mark}[{show(key)}]"]
+def _table(value: msgspec.Struct, key: Key, mark: str = "", *, array: bool = False) -> list[str]:
+    """A table with its subtables; ``mark`` before each line turns an example into a comment.
+
+    One of an array of tables has a header with two brackets.
+    """
+    lines = [f"{mark}[[{show(key)}]]" if array else f"{mark}[{show(key)}]"]
     tables: list[str] = []
     for field in msgspec.structs.fields(type(value)):
         here = (*key, field.name)
@@ -152,6 +192,8 @@ def _table(value: msgspec.Struct, key: Key, mark: str = "") -> list[str]:
             tables += [*about, *_table(item, here, mark)]
         elif get_origin(kind) is Mapping:
             tables += [*about, *_mapping(kind, item, here, mark)]
+        elif element := _struct_in_array(kind):
+            tables += [*about, *_table(element(), here, "# ", array=True)]
         else:
             lines += [*about, f"{mark}{field.name} = {_toml(item)}"]
     return [*lines, "", *tables] if len(lines) > 1 or not tables else tables
@@ -166,6 +208,14 @@ def _mapping(kind: object, items: Mapping[str, object], key: Key, mark: str) -> 
         return [f"{mark}[{show(key)}]", *(mark + line for line in lines), ""]
     example = "[]" if get_origin(value_kind) is tuple else '""'
     return [f"# [{show(key)}]", f"# NAME = {example}", ""]
+
+
+def _struct_in_array(kind: object) -> type[msgspec.Struct] | None:
+    """What an array of tables holds; None if ``kind`` is none."""
+    if get_origin(kind) is not tuple:
+        return None
+    element = split_annotations(get_args(kind)[0])[0]
+    return element if isinstance(element, type) and issubclass(element, msgspec.Struct) else None
 
 
 def _rows(fields: tuple[FieldInfo, ...] | list[FieldInfo], above: Key = ()) -> Iterator[Explained]:
@@ -190,11 +240,13 @@ def _inside(kind: object, key: Key) -> tuple[object, Key]:
     return kind, key
 
 
-def _markdown(rows: Iterable[Explained], section: Key) -> str:
-    lines = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+def _markdown(rows: Iterable[Explained], section: Key, tests: Mapping[str, str]) -> str:
+    lines = ["| Key | Type | Default | Meaning | Test |", "|---|---|---|---|---|"]
     for row in rows:
         name = ".".join(row.key[len(section) :])
-        cells = (f"`{name}`", row.type, f"`{row.default}`", row.meaning)
+        path, _, function = tests.get(name, "").partition("::")
+        test = f"[{function}](../{path})" if path else ""
+        cells = (f"`{name}`", row.type, f"`{row.default}`", row.meaning, test)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -259,6 +311,8 @@ def _plain(value: object, name: str = "") -> object:
     if isinstance(value, Mapping):
         return {key: [HIDDEN] for key in value} if name == "headers" else _plain_table(value)
     if isinstance(value, list | tuple):
+        if name == "env":
+            return [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value]
         return [_plain(item) for item in value]
     if isinstance(value, Duration):
         return str(value)

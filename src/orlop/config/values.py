@@ -83,6 +83,12 @@ def image_reference(text: str) -> None:
         reference.from_user(text)
 
 
+def path_pattern(text: str) -> None:
+    """A path, with ``*`` where any name may stand."""
+    if not text or "\0" in text:
+        raise InvalidArgument(f"not a path: {quote(text)}")
+
+
 def absolute_path(text: str) -> None:
     """A path from the root of the file system."""
     if not text.startswith("/") or "\0" in text:
@@ -179,6 +185,15 @@ def loopback_address(text: str) -> None:
     """``host:port`` on the loopback interface; "" is off."""
     if text:
         split_loopback(text)
+
+
+def is_public(text: str) -> bool:
+    """Whether a ``host:port`` is an IP address that other machines can reach."""
+    try:
+        name, _ = _split_host(text)
+        return not ip_address(name).is_loopback
+    except (ValueError, InvalidArgument):
+        return False
 
 
 def split_loopback(text: str) -> tuple[str, int]:

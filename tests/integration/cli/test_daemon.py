@@ -74,7 +74,7 @@ async def test_a_wrong_configuration_is_told(directory: Path) -> None:
     path = directory / "config.toml"
     path.write_text('version = 4\nroot = "relative"\nroot = "twice"\n')
     code, out, err = await run("daemon", "--config", str(path), *daemon_options(directory))
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert err.startswith(f"orlop: {path}:3")
 
 

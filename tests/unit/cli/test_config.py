@@ -24,7 +24,7 @@ def test_the_default_can_be_read_back(run: Run, tmp_path: Path) -> None:
 def test_check_tells_file_and_line(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path / "c.toml", f'version = 4\n[plugins."{IMAGES}"]\nsnapshotter = 5\n')
     code, out, err = run("config", "check", "--config", path)
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert err.startswith(f"orlop: {path}:3: ")
     assert run("config", "check", "--config", str(tmp_path / "none"))[0] == 3
 
@@ -64,7 +64,13 @@ def test_dump_is_the_whole_document(run: Run, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     from_toml = tomllib.loads(out)
     from_json = json.loads(run("config", "dump", "--config", path, "-o", "json")[1])
+    places = from_json.pop("provenance")
     assert from_toml == from_json
+    assert places[f'plugins."{IMAGES}".snapshotter'] == f"{path}:3"
+    assert places['plugins."io.containerd.cri.v1.runtime".enable_selinux'] == f"{path}:5"
+    assert places["root"] == "default"
+    assert f'snapshotter = "native" # {path}:3\n' in out
+    assert 'root = "/var/lib/orlop" # default\n' in out
     assert from_json["plugins"][IMAGES]["snapshotter"] == "native"
     assert from_json["plugins"][IMAGES]["image_pull_with_sync_fs"] is True
     assert from_json["plugins"]["io.containerd.cri.v1.runtime"] == {"enable_selinux": True}
@@ -143,3 +149,46 @@ def test_explain_suggests_the_nearest_key(run: Run) -> None:
     code, out, err = run("config", "explain", "max_concurent_downloads")
     assert (code, out) == (3, "")
     assert "did you mean max_concurrent_downloads?" in err
+
+
+def test_check_takes_the_file_as_an_argument_too(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "version = 4\nroot = 5\n")
+    for arguments in ((path,), ("--config", path)):
+        code, _, err = run("config", "check", *arguments)
+        assert code == 1
+        assert f"{path}:2: root: " in err
+    assert run("config", "check", path, "--config", path)[0] == 2
+
+
+def test_dump_names_the_line_of_what_a_drop_in_says(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    drop_in = write(tmp_path / "d" / "10.toml", OLD)
+    path = write(tmp_path / "c.toml", 'version = 3\nimports = ["d/*.toml"]\n')
+    places = json.loads(run("config", "dump", path, "-o", "json")[1])["provenance"]
+    assert places[f'plugins."{IMAGES}".max_concurrent_downloads'] == f"{drop_in}:4"
+    assert places[f'plugins."{IMAGES}".pinned_images.sandbox'] == f"{drop_in}:3"
+    assert places["imports"] == f"{path}:2"
+    out = run("config", "dump", path)[1]
+    assert f"max_concurrent_downloads = 7 # {drop_in}:4\n" in out
+
+
+def test_values_that_json_lacks_are_dumped(run: Run, tmp_path: Path) -> None:
+    text = "version = 4\n[timeouts]\na = 1979-05-27\nb = 07:32:00\nc = nan\nd = [-inf]\n"
+    path = write(tmp_path / "c.toml", text)
+    for arguments in (("dump", path), ("migrate", path)):
+        code, out, _ = run("config", *arguments, "-o", "json")
+        assert code == 0
+        assert json.loads(out)["timeouts"] == {
+            "a": "1979-05-27",
+            "b": "07:32:00",
+            "c": "nan",
+            "d": ["-inf"],
+        }
+    assert "a = 1979-05-27 # " in run("config", "dump", path)[1]
+
+
+def test_explain_knows_every_section(run: Run) -> None:
+    for key in ("pause_threshold", "bin_dir", "no_sync", "upperdir_label", "accepts"):
+        code, out, _ = run("config", "explain", key)
+        assert code == 0
+        assert key in out

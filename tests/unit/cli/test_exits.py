@@ -15,6 +15,7 @@ def test_every_code_has_an_exit_code() -> None:
     [
         (errors.InvalidReference("x"), 2),
         (errors.InvalidArgument("x"), 2),
+        (errors.ConfigInvalid("x"), 1),
         (errors.NotFound("x"), 3),
         (errors.NoMatchingPlatform("x"), 3),
         (errors.ManifestInvalid("x"), 4),

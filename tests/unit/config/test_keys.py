@@ -1,6 +1,6 @@
 """Keys are shown as TOML writes them, and found on their lines."""
 
-from orlop.config.keys import line_of, locate, show
+from orlop.config.keys import Where, locate, origin_of, show
 
 DOCUMENT = '''\
 version = 3
@@ -39,6 +39,7 @@ def test_locate() -> None:
         (*IMAGES, "registry", "config_path"): 4,
         (*IMAGES, 'quoted "key"'): 5,
         (*IMAGES, "literal"): 6,
+        (*IMAGES, "literal", "inner"): 6,
         (*IMAGES, "text"): 7,
         (*IMAGES, "after"): 11,
         (*IMAGES, "same"): 15,
@@ -46,7 +47,8 @@ def test_locate() -> None:
         ("array",): 20,
         ("array", "of"): 20,
         ("array", "of", "tables"): 20,
-        ("array", "of", "tables", "name"): 21,
+        ("array", "of", "tables", "0"): 20,
+        ("array", "of", "tables", "0", "name"): 21,
     }
 
 
@@ -54,11 +56,11 @@ def test_lines_end_as_toml_says() -> None:
     assert locate("a = 1\r\nb = '\u2028'\r\nc = 3\r\n") == {("a",): 1, ("b",): 2, ("c",): 3}
 
 
-def test_line_of_falls_back_to_the_table_around() -> None:
-    lines = locate(DOCUMENT)
-    assert line_of((*IMAGES, "literal", "inner"), lines) == 6
-    assert line_of((*IMAGES, "absent"), lines) == 2
-    assert line_of(("nothing",), lines) == 0
+def test_the_origin_falls_back_to_the_table_around() -> None:
+    origins = {("a",): Where("x", 3, ("old",)), ("a", "b"): Where("y", 4, ("c",))}
+    assert origin_of(("a", "b"), origins) == Where("y", 4, ("c",))
+    assert origin_of(("a", "n", "m"), origins) == Where("x", 3, ("old", "n", "m"))
+    assert str(origin_of(("nothing",), origins)) == ""
 
 
 def test_show_quotes_what_is_not_bare() -> None:

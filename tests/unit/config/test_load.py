@@ -1,15 +1,19 @@
 """The front door: files in, one configuration out, errors with file and line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from orlop.config.keys import IMAGES
 from orlop.config.load import Loaded, load, loads
+from orlop.config.related import StreamProcessor
 from orlop.config.schema import Config, RegistryAuth
 from orlop.errors import InvalidArgument, NotFound
 
 SECTION = '[plugins."io.containerd.cri.v1.images"]\n'
+TRANSFER_SECTION = '[plugins."io.containerd.transfer.v1.local"]\n'
 
 
 def images(text: str, version: int = 4) -> Loaded:
@@ -145,6 +149,14 @@ def test_all_wrong_values_are_reported_with_their_lines() -> None:
     assert second.startswith("configuration:4: ")
 
 
+def test_a_message_stays_readable() -> None:
+    wrong = "".join(f"registry.ca_files.h{number} = 5\n" for number in range(1000))
+    with pytest.raises(InvalidArgument) as caught:
+        images(wrong)
+    assert caught.value.message.endswith("; and 992 more")
+    assert len(caught.value.message) < 2000
+
+
 def test_the_hint_of_the_first_problem_is_kept() -> None:
     with pytest.raises(InvalidArgument) as caught:
         images('image_pull_progress_timeout = ""')
@@ -157,6 +169,16 @@ def test_the_hint_of_the_first_problem_is_kept() -> None:
         ("version = 4\nroot = 5", 2),
         ('version = 4\nroot = "relative"', 2),
         ("version = 4\nplugins = 5", 2),
+        ("version = 2\nplugins = 5\ngrpc.address = '/x'", 2),
+        ('version = 4\n[plugins]\n"io.containerd.cri.v1.images" = 5', 3),
+        (
+            (
+                "version = 4\n"
+                '[plugins]\n"io.containerd.cri.v1.images" = 5\n'
+                '[plugins."io.containerd.transfer.v1.local"]\nmax_concurrent_downloads = 5'
+            ),
+            3,
+        ),
         ('version = 4\n\n[plugins]\n"io.containerd.cri.v1.images" = 5', 4),
         ('version = 4\n[plugins."io.containerd.server.v1.grpc"]\naddress = "tcp://x"', 3),
         ('version = 4\n[plugins."io.containerd.server.v1.metrics"]\naddress = "0.0.0.0:1"', 3),
@@ -201,8 +223,19 @@ def test_a_misspelt_section_is_noticed_and_the_runtimes_is_not() -> None:
     ("text", "part"),
     [
         ("use_local_image_pull = true", "without effect"),
-        ('registry.mirrors."*".endpoint = ["https://m"]', "registry.mirrors: deprecated"),
-        ('registry.auths."https://m".username = "x"', "registry.auths: deprecated"),
+        (
+            'registry.mirrors."*".endpoint = ["https://m"]',
+            "registry.mirrors: deprecated; use _default/hosts.toml in a directory of",
+        ),
+        (
+            'registry.mirrors = { a = {}, "b:5" = {}, c = {}, d = {} }',
+            "use a/hosts.toml, b:5/hosts.toml, c/hosts.toml and 1 more in",
+        ),
+        (
+            'registry.configs."m:1".auth.username = "x"',
+            "registry.configs: deprecated; use credentials that clients send, or name a file",
+        ),
+        ('registry.auths."https://m/v1".username = "x"', "with them in m/hosts.toml in"),
     ],
 )
 def test_advice(text: str, part: str) -> None:
@@ -281,3 +314,168 @@ def test_no_secret_in_messages_and_representations() -> None:
     loaded = images('registry.configs.h.auth = { password = "hunter2", pasword = "hunter3" }')
     assert "hunter" not in repr(loaded.config.images)
     assert "hunter" not in "".join(loaded.warnings)
+
+
+def test_the_daemon_does_without_what_commands_need_for_printing() -> None:
+    program = "import sys, orlop.config.load; print([m for m in sys.modules if 'tomlkit' in m])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"
+
+
+def test_arrays_at_the_top_gain_what_is_new_and_others_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "drop-in").write_text(
+        'version = 4\ndisabled_plugins = ["b.c", "d.e"]\n'
+        f'{SECTION}registry.insecure_registries = ["new.example"]\n'
+        '[stream_processors.x]\npath = "new"\n'
+    )
+    main = tmp_path / "config.toml"
+    main.write_text(
+        'version = 4\nimports = ["drop-in"]\ndisabled_plugins = ["a.b", "b.c"]\n'
+        f'{SECTION}registry.insecure_registries = ["old.example"]\n'
+        '[stream_processors.x]\npath = "old"\nargs = ["old"]\n'
+    )
+    loaded = load(str(main))
+    assert loaded.config.disabled_plugins == ("a.b", "b.c", "d.e")
+    assert loaded.config.images.registry.insecure_registries == ("new.example",)
+    assert loaded.config.stream_processors == {"x": StreamProcessor(path="new")}
+    assert str(loaded.provenance[("stream_processors", "x", "path")]) == f"{tmp_path}/drop-in:6"
+
+
+@pytest.mark.parametrize(("main", "drop_in"), [(4, 1), (1, 4), (3, 2), (2, 3)])
+def test_documents_of_different_ages_become_one(tmp_path: Path, main: int, drop_in: int) -> None:
+    text = {
+        1: "[plugins.cri]\nstats_collect_period = {}\n",
+        2: '[plugins."io.containerd.grpc.v1.cri"]\nstats_collect_period = {}\n',
+        3: f"{SECTION}stats_collect_period = {{}}\n",
+        4: f"{SECTION}stats_collect_period = {{}}\n",
+    }
+    (tmp_path / "x.toml").write_text(f"version = {drop_in}\n{text[drop_in].format(20)}")
+    path = tmp_path / "config.toml"
+    path.write_text(f'version = {main}\nimports = ["*.toml"]\n{text[main].format(30)}')
+    loaded = load(str(path))
+    where = loaded.provenance[(*IMAGES, "stats_collect_period")]
+    assert loaded.config.images.stats_collect_period == 20
+    assert str(where) == f"{tmp_path}/x.toml:3"
+
+
+def test_tables_of_containerd_are_left_alone_and_others_are_named() -> None:
+    known = loads(
+        "version = 4\n"
+        + "".join(
+            f'[plugins."io.containerd.{name}"]\nanything = 1\n'
+            for name in (
+                "cri.v1.runtime",
+                "grpc.v1.cri",
+                "server.v1.ttrpc",
+                "server.v1.grpc-tcp",
+                "snapshotter.v1.devmapper",
+                "snapshotter.v1.zfs",
+                "nri.v1.nri",
+                "internal.v1.restart",
+                "service.v1.tasks-service",
+                "ttrpc.v1.otelttrpc",
+                "tracing.processor.v1.otlp",
+            )
+        )
+    )
+    assert known.warnings == ()
+    for name, near in (
+        ("io.containerd.snapshotter.v1.overlays", "io.containerd.snapshotter.v1.overlayfs"),
+        ("io.containers.gc.v1.scheduler", "io.containerd.gc.v1.scheduler"),
+    ):
+        (warning,) = loads(f'version = 4\n[plugins."{name}"]\n', name="c").warnings
+        assert warning == f'c:2: plugins."{name}": nobody reads this table; did you mean {near}?'
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("[images]\n", "c:2: images: unknown key, ignored"),
+        ("[plugin]\n", "c:2: plugin: unknown key, ignored; did you mean plugins?"),
+        (
+            '[grpc]\naddress = "/x"\n',
+            (
+                "c:3: grpc.address: ignored; since version 4 it belongs into "
+                'plugins."io.containerd.server.v1.grpc"'
+            ),
+        ),
+        (
+            '[plugins."io.containerd.server.v1.grpc"]\nuidd = 5\n',
+            (
+                'c:3: plugins."io.containerd.server.v1.grpc".uidd: unknown key, ignored; '
+                "did you mean uid?"
+            ),
+        ),
+        (
+            '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n\nplatfrom = "x"\n',
+            (
+                'c:4: plugins."io.containerd.transfer.v1.local".unpack_config.0.platfrom: '
+                "unknown key, ignored; did you mean platform?"
+            ),
+        ),
+    ],
+)
+def test_what_nobody_reads_is_named_with_its_line(text: str, warning: str) -> None:
+    assert loads(f"version = 4\n{text}", name="c").warnings == (warning,)
+
+
+def test_a_wrong_value_in_an_array_of_tables_is_found() -> None:
+    table = '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
+    with pytest.raises(InvalidArgument, match=r"^c:5: .*unpack_config\.1\.platform: "):
+        loads(
+            f'version = 4\n{table}platform = "linux/amd64"\n{table}platform = "a/b/c/d"\n', name="c"
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "transfer", "expected"),
+    [(None, 10, 10), (None, 3, 3), (3, 10, 10), (3, 3, 3), (4, 10, 4), (4, None, 4)],
+)
+def test_a_default_of_the_image_section_says_nothing_beside_a_tuned_transfer_service(
+    images: int | None, transfer: int | None, expected: int
+) -> None:
+    text = "version = 4\n"
+    for section, value in ((SECTION, images), (TRANSFER_SECTION, transfer)):
+        text += section + (f"max_concurrent_downloads = {value}\n" if value else "")
+    assert loads(text).config.images.max_concurrent_downloads == expected
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_handlers_snapshotter_counts_where_the_image_section_is_silent(version: int) -> None:
+    runtime = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes]\n'
+    loaded = loads(
+        f"version = {version}\n{runtime}"
+        'kata.snapshotter = "native"\nrunc.snapshotter = ""\nfast.snapshotter = "native"\n'
+        f'{SECTION}runtime_platforms.fast.snapshotter = "overlayfs"\n',
+        name="c",
+    )
+    found = {name: one.snapshotter for name, one in loaded.config.images.runtime_platforms.items()}
+    assert found == {"kata": "native", "fast": "overlayfs"}
+    assert str(loaded.provenance[(*IMAGES, "runtime_platforms", "kata", "snapshotter")]) == "c:3"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1338", "[::]:1338", "192.0.2.7:1"])
+def test_metrics_that_containerd_serves_to_others_are_left_to_it(address: str) -> None:
+    loaded = loads(f'version = 3\n[metrics]\naddress = "{address}"\n', name="c")
+    assert loaded.config.metrics.address == ""
+    assert f"c:3: metrics.address: {address} is containerd's, orlop's default holds" in (
+        loaded.warnings
+    )
+
+
+def test_imports_are_absolute_once_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.toml").write_text('version = 4\nimports = ["x/*.toml"]\n')
+    path = tmp_path / "config.toml"
+    path.write_text('version = 4\nimports = ["d/a.toml"]\n')
+    assert load(str(path)).config.imports == (f"{tmp_path}/d/a.toml", f"{tmp_path}/d/x/*.toml")
+
+
+@pytest.mark.parametrize("name", ["", "a\\u0000b"])
+def test_an_import_that_no_file_can_be(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'version = 4\nimports = ["{name}"]\n')
+    with pytest.raises(InvalidArgument, match=r"config\.toml:2: imports\.0: not a path"):
+        load(str(path))
+    with pytest.raises(InvalidArgument, match="not a path"):
+        load("a\0b")

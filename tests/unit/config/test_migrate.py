@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, RUNTIME, TRANSFER
-from orlop.config.migrate import Migrated, adopt_transfer, migrate
+from orlop.config.draft import CURRENT_VERSION, Draft
+from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, RUNTIME, TRANSFER, origin_of
+from orlop.config.migrate import Migrated, lift, migrate
+from orlop.config.moves import adopt
+from orlop.config.sources import parse
 from orlop.errors import InvalidArgument
 
 
@@ -18,7 +21,7 @@ def at(document: dict[str, Any], key: tuple[str, ...]) -> Any:
 
 
 def v2(text: str) -> Migrated:
-    return migrate(tomllib.loads("version = 2\n" + text))
+    return lift(parse(b"version = 2\n" + text.encode(), path="c").written, CURRENT_VERSION)
 
 
 MOVED_TO_IMAGES = [
@@ -42,9 +45,10 @@ def test_each_image_key_moves_for_itself(line: str, key: tuple[str, ...], value:
     result = v2(f'[plugins."io.containerd.grpc.v1.cri"]\n{line}\n')
     assert at(result.document, (*IMAGES, *key)) == value
     assert CRI[1] not in at(result.document, ("plugins",))
-    assert [change.kind for change in result.changes].count("moved") >= 1
-    written = line.partition(" = ")[0].split(".")
-    assert result.written_as((*IMAGES, *key)) == (*CRI, *written)
+    (change,) = result.changes
+    assert change.kind == ("renamed" if "sandbox" in key else "moved")
+    where = origin_of((*IMAGES, *key), result.origins)
+    assert (where.key, str(where)) == ((*CRI, *line.partition(" = ")[0].split(".")), "c:3")
 
 
 def test_runtime_keys_move_to_the_runtime_and_some_stay() -> None:
@@ -121,29 +125,22 @@ registry.config_path = "/new"
 
 
 def test_version_1_names_become_full() -> None:
-    result = migrate(
-        {
-            "plugins": {
-                "cri": {"sandbox_image": "a"},
-                "native": {"root_path": "/n"},
-                "diff-service": {"default": ["x"]},
-                "unheard": {"a": 1},
-            },
-            "disabled_plugins": ["cri", "io.containerd.x.v1.y", 5],
-        }
-    )
-    assert result.version == 1
+    text = b"""disabled_plugins = ["cri", "io.containerd.x.v1.y", 5]
+[plugins]
+cri.sandbox_image = "a"
+native.root_path = "/n"
+diff-service.default = ["x"]
+unheard.a = 1
+"""
+    result = lift(parse(text, path="c").written, CURRENT_VERSION)
     plugins = at(result.document, ("plugins",))
     assert plugins[IMAGES[1]] == {"pinned_images": {"sandbox": "a"}}
     assert plugins["io.containerd.snapshotter.v1.native"] == {"root_path": "/n"}
     assert plugins["io.containerd.service.v1.diff-service"] == {"default": ["x"]}
     assert plugins["io.containerd.grpc.v1.unheard"] == {"a": 1}
     assert result.document["disabled_plugins"] == [CRI[1], "io.containerd.x.v1.y", 5]
-    assert result.written_as((*IMAGES, "pinned_images", "sandbox")) == (
-        "plugins",
-        "cri",
-        "sandbox_image",
-    )
+    where = origin_of((*IMAGES, "pinned_images", "sandbox"), result.origins)
+    assert (where.key, where.line) == (("plugins", "cri", "sandbox_image"), 3)
 
 
 def test_version_3_tables_become_plugins() -> None:
@@ -230,16 +227,17 @@ def test_migration_is_idempotent() -> None:
 
 
 def test_the_transfer_services_keys_count_where_images_is_silent() -> None:
-    document = {
+    document: dict[str, Any] = {
         "plugins": {
             TRANSFER[1]: {"max_concurrent_unpacks": 4, "max_concurrent_downloads": 8, "other": 1},
             IMAGES[1]: {"max_concurrent_downloads": 2},
         }
     }
-    result = adopt_transfer(document)
-    assert at(result.document, IMAGES) == {
+    draft = Draft(copy.deepcopy(document))
+    adopt(draft)
+    assert at(draft.document, IMAGES) == {
         "max_concurrent_downloads": 2,
         "max_concurrent_unpacks": 4,
     }
-    assert at(result.document, TRANSFER) == at(document, TRANSFER)
-    assert [change.kind for change in result.changes] == ["copied"]
+    assert at(draft.document, TRANSFER) == at(document, TRANSFER)
+    assert [change.kind for change in draft.changes] == ["copied"]

@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orlop.config.annotate import key
 from orlop.config.draft import Draft
+from orlop.config.keys import show
 from orlop.config.load import loads
 from orlop.config.related import (
     DiffConfig,
@@ -20,6 +21,7 @@ from orlop.config.related import (
 )
 from orlop.config.schema import Config, GrpcConfig, ImageConfig
 from orlop.config.sections import BUILTIN_SECTIONS, Section
+from orlop.config.text import explained
 from orlop.errors import InvalidArgument
 
 
@@ -152,3 +154,26 @@ def test_a_third_party_brings_its_own_migration() -> None:
     old = 'version = {}\n[plugins."org.example.old"]\nlimit = 5\n'
     assert loads(old.format(2), sections=sections).config.section(NAME, Lazy).limit == 5
     assert loads(old.format(3), sections=sections).config.section(NAME, Lazy).limit == 3
+
+
+def without_effect() -> dict[str, str]:
+    """A line of a document for each key that claims to have no effect."""
+    values = {"boolean": "true", "integer": "7", "string": '"/x"', "array": '["x"]'}
+    found = {}
+    for one in explained():
+        if one.meaning.startswith("Accepted and without effect"):
+            *table, name = one.key
+            value = '"x"' if name in ("differ", "config_type") else values[one.type]
+            header = show(tuple(part.removesuffix("[]") for part in table))
+            brackets = f"[[{header}]]" if table[-1].endswith("[]") else f"[{header}]"
+            found[show(one.key)] = f"{brackets}\n{name} = {value}"
+    return found
+
+
+@pytest.mark.parametrize("key", without_effect())
+def test_a_key_without_effect_is_accepted(key: str) -> None:
+    loaded = loads(f"version = 4\n{without_effect()[key]}\n")
+    told = [warning for warning in loaded.warnings if "without effect" not in warning]
+    assert told == []
+    untouched = {"use_local_image_pull": False}
+    assert structs.replace(loaded.config.images, **untouched) == ImageConfig()

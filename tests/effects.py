@@ -1,0 +1,125 @@
+"""Which test shows what a key of the configuration does.
+
+The page of the configuration has a column that is made from this table, and a test
+sees to it that every key of the image service and of the sections beside it is
+here, and that the test it names exists.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PIPELINE: Final = "tests/unit/pull/test_pipeline.py"
+_WITHOUT_EFFECT: Final = "tests/unit/config/test_sections.py::test_a_key_without_effect_is_accepted"
+_KEYS: Final = "tests/integration/pull/test_keys.py"
+_SECTIONS: Final = "tests/integration/pull/test_sections.py"
+_RUNTIMES: Final = "tests/integration/cri/test_runtimes.py"
+_WHERE: Final = "tests/unit/images/test_runtimes.py::test_where_a_pull_unpacks"
+_TRANSFER: Final = "tests/unit/config/test_load.py::test_the_transfer_services_keys"
+
+EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "io.containerd.cri.v1.images": {
+        "max_concurrent_downloads": f"{_PIPELINE}::test_downloads_of_one_image",
+        "max_total_downloads": f"{_PIPELINE}::test_downloads_of_all_images",
+        "max_concurrent_unpacks": f"{_PIPELINE}::test_unpacks_of_all_images",
+        "image_pull_progress_timeout": (
+            "tests/integration/pull/test_faults.py::test_a_pull_that_gets_no_bytes"
+        ),
+        "image_pull_with_sync_fs": f"{_KEYS}::test_image_pull_with_sync_fs",
+        "disable_snapshot_annotations": f"{_KEYS}::test_disable_snapshot_annotations",
+        "discard_unpacked_layers": f"{_KEYS}::test_blobs_of_layers_go",
+        "stats_collect_period": f"{_KEYS}::test_stats_collect_period",
+        "snapshotter": _WHERE,
+        "runtime_platforms.NAME.platform": f"{_RUNTIMES}::test_one_index_for_two_platforms",
+        "runtime_platforms.NAME.snapshotter": (
+            f"{_RUNTIMES}::test_one_reference_for_two_snapshotters"
+        ),
+        "drain_timeout": "tests/system/test_service.py::test_sigterm_lets_a_pull_end",
+        "pinned_images": f"{_KEYS}::test_the_configuration_counts_for_images_that_are_there",
+        "use_local_image_pull": _WITHOUT_EFFECT,
+        "isolation": (
+            "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
+        ),
+    },
+    "io.containerd.transfer.v1.local": {
+        "max_concurrent_downloads": _TRANSFER,
+        "concurrent_layer_fetch_buffer": _TRANSFER,
+        "max_concurrent_unpacks": _TRANSFER,
+        "max_concurrent_uploaded_layers": _WITHOUT_EFFECT,
+        "check_platform_supported": f"{_SECTIONS}::test_check_platform_supported",
+        "unpack_config[].platform": f"{_SECTIONS}::test_unpack_config",
+        "unpack_config[].snapshotter": f"{_SECTIONS}::test_unpack_config",
+        "unpack_config[].optional": _WHERE,
+        "config_path": _WITHOUT_EFFECT,
+        "unpack_config[].differ": _WITHOUT_EFFECT,
+        "unpack_config[].config_type": _WITHOUT_EFFECT,
+        "unpack_config[].layer_types": _WITHOUT_EFFECT,
+    },
+    "io.containerd.snapshotter.v1.overlayfs": {
+        "root_path": f"{_SECTIONS}::test_root_path_on_another_file_system",
+        "upperdir_label": f"{_SECTIONS}::test_upperdir_label",
+        "sync_remove": f"{_SECTIONS}::test_sync_remove",
+        "mount_options": f"{_SECTIONS}::test_mount_options",
+        "slow_chown": _WITHOUT_EFFECT,
+    },
+    "io.containerd.snapshotter.v1.native": {
+        "root_path": f"{_SECTIONS}::test_root_path_on_another_file_system",
+    },
+    "io.containerd.metadata.v1.bolt": {
+        "content_sharing_policy": f"{_SECTIONS}::test_isolated_content",
+        "no_sync": f"{_SECTIONS}::test_no_sync",
+    },
+    "io.containerd.service.v1.diff-service": {
+        "default": _WITHOUT_EFFECT,
+        "sync_fs": f"{_SECTIONS}::test_diff_service_sync_fs",
+    },
+}
+"""The test, as ``FILE::FUNCTION``, by section and by key as the page writes it."""
+
+PENDING: Final[Mapping[str, frozenset[str]]] = {
+    "io.containerd.cri.v1.images": frozenset(
+        {
+            "concurrent_layer_fetch_buffer",
+            "min_pull_rate",
+            "image_decryption.key_model",
+            "registry.config_path",
+            "registry.mirrors.NAME.endpoint",
+            "registry.configs.NAME.auth.username",
+            "registry.configs.NAME.auth.password",
+            "registry.configs.NAME.auth.auth",
+            "registry.configs.NAME.auth.identitytoken",
+            "registry.auths.NAME.username",
+            "registry.auths.NAME.password",
+            "registry.auths.NAME.auth",
+            "registry.auths.NAME.identitytoken",
+            "registry.headers",
+            "registry.insecure_registries",
+            "registry.ca_files",
+        }
+    ),
+    "io.containerd.gc.v1.scheduler": frozenset(
+        {
+            "pause_threshold",
+            "deletion_threshold",
+            "mutation_threshold",
+            "schedule_delay",
+            "startup_delay",
+        }
+    ),
+    "io.containerd.image-verifier.v1.bindir": frozenset(
+        {"bin_dir", "max_verifiers", "per_verifier_timeout"}
+    ),
+    "": frozenset(
+        {
+            "stream_processors.NAME.accepts",
+            "stream_processors.NAME.returns",
+            "stream_processors.NAME.path",
+            "stream_processors.NAME.args",
+            "stream_processors.NAME.env",
+        }
+    ),
+}
+"""Keys that no test shows yet; "" stands for the top of the document."""
