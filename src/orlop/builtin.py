@@ -13,13 +13,19 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from orlop.config import keys
-from orlop.config.related import MetadataConfig, NativeConfig, OverlayfsConfig, SchedulerConfig
+from orlop.config.related import (
+    MetadataConfig,
+    NativeConfig,
+    OverlayfsConfig,
+    SchedulerConfig,
+    VerifierConfig,
+)
 from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
 from orlop.errors import InvalidArgument
 from orlop.plugins.registration import Context, Registration, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from orlop.control import ControlDoor, HealthDoor
     from orlop.cri import CRIDoor
@@ -32,7 +38,9 @@ if TYPE_CHECKING:
     from orlop.ports.registry import Registry
     from orlop.ports.service import ImageService
     from orlop.ports.snapshots import Snapshotter
+    from orlop.ports.verify import ImageVerifier
     from orlop.pull.pipeline import PullSettings
+    from orlop.pull.verifiers import BinaryVerifiers, VerifierSettings
     from orlop.registry.settings import RegistrySettings
     from orlop.snapshots.service import Format
     from orlop.store.blobs import LocalBlobStore
@@ -44,6 +52,7 @@ SNAPSHOTTER = "io.containerd.snapshotter.v1"
 OBSERVER = "io.orlop.observer.v1"
 UNPACK = "io.orlop.unpack.v1"
 REGISTRY = "io.orlop.registry.v1"
+VERIFIER = "io.containerd.image-verifier.v1"
 GC = "io.containerd.gc.v1"
 IMAGES = "io.containerd.cri.v1"
 DOOR = "io.containerd.grpc.v1"
@@ -104,6 +113,7 @@ def builtin() -> tuple[Registration, ...]:
         ),
         Registration(UNPACK, "workers", _unpack, config=ImageConfig, section=images),
         Registration(REGISTRY, "distribution", _registry, config=ImageConfig, section=images),
+        Registration(VERIFIER, "bindir", _verifier, config=VerifierConfig),
         Registration(
             GC,
             "scheduler",
@@ -116,7 +126,7 @@ def builtin() -> tuple[Registration, ...]:
             "images",
             _service,
             requires=(CONTENT, METADATA, SNAPSHOTTER, UNPACK, REGISTRY, GC),
-            wants=(OBSERVER,),
+            wants=(OBSERVER, VERIFIER),
             config=ImageConfig,
         ),
         Registration(DOOR, "cri", _cri, requires=(SERVICE,), daemon=True),
@@ -220,6 +230,15 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
 
 
 @asynccontextmanager
+async def _verifier(context: Context) -> AsyncIterator[BinaryVerifiers]:
+    from orlop.pull.verifiers import BinaryVerifiers
+
+    settings = _verifier_settings(cast("VerifierConfig", context.config))
+    context.export("directory", settings.bin_dir)
+    yield BinaryVerifiers(settings)
+
+
+@asynccontextmanager
 async def _gc(context: Context) -> AsyncIterator[Collector]:
     from orlop.gc.collect import Collector
     from orlop.linux.clock import SystemClock
@@ -274,6 +293,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             clock=SystemClock(),
             barrier=Barrier(store.sync) if config.image_pull_with_sync_fs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
+            verifiers=_verifiers(context),
         ),
         _pull_settings(config),
     )
@@ -359,6 +379,21 @@ def _doors(context: Context) -> tuple[Door, ...]:
 
 def _snapshotters(context: Context) -> Mapping[str, Snapshotter]:
     return cast("Mapping[str, Snapshotter]", context.all_of(SNAPSHOTTER))
+
+
+def _verifiers(context: Context) -> Sequence[ImageVerifier]:
+    return cast("Sequence[ImageVerifier]", tuple(context.all_of(VERIFIER).values()))
+
+
+def _verifier_settings(section: VerifierConfig) -> VerifierSettings:
+    from orlop.pull.verifiers import VerifierSettings
+
+    return VerifierSettings(
+        bin_dir=section.bin_dir,
+        required=section.bin_dir != VerifierConfig().bin_dir,
+        max_verifiers=section.max_verifiers,
+        per_verifier_timeout=section.per_verifier_timeout.seconds,
+    )
 
 
 def _pull_settings(config: ImageConfig) -> PullSettings:

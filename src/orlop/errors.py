@@ -166,7 +166,7 @@ class AuthPolicy(PermissionDenied):
 
 
 class SignatureRejected(PermissionDenied):
-    """An image verifier refused the image."""
+    """An image verifier refused the image, or could not be asked."""
 
     reference = "signature-rejected"
 

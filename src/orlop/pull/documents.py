@@ -21,6 +21,8 @@ from orlop.pull.pending import PendingBlob
 from orlop.pull.plan import Documents
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
@@ -29,9 +31,22 @@ if TYPE_CHECKING:
 
 
 async def resolve(
-    remote: Remote, store: Provider, wanted: Platform, limits: Limits = DEFAULTS
+    remote: Remote,
+    store: Provider,
+    wanted: Platform,
+    limits: Limits = DEFAULTS,
+    *,
+    approve: Callable[[Descriptor], Awaitable[None]] | None = None,
 ) -> Documents:
     """Resolve a reference and fetch its documents for one platform.
+
+    Args:
+        remote: what is asked.
+        store: what is here already.
+        wanted: the platform.
+        limits: of the documents.
+        approve: is shown what the reference means before anything is fetched, and
+            raises when it must not be.
 
     Raises:
         ManifestInvalid, UnsupportedMediaType, LimitExceeded: the documents are bad.
@@ -40,6 +55,8 @@ async def resolve(
     """
     resolved = await remote.resolve()
     target = resolved.descriptor
+    if approve is not None:
+        await approve(target)
     raw = resolved.raw
     if raw is None:
         raw = await _document(remote, store, target, limits.manifest_bytes)

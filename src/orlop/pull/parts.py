@@ -12,7 +12,7 @@ from orlop.pull.shared_lock import SharedLock
 from orlop.pull.slots import Slots, semaphore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
     from orlop.ports.unpack import Unpacker
+    from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
     from orlop.pull.documents import Document
     from orlop.pull.download import Download
@@ -58,6 +59,7 @@ class Parts:
     clock: Clock
     barrier: Barrier | None
     free_bytes: Callable[[], int]
+    verifiers: Sequence[ImageVerifier] = ()
 
 
 class Shared:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.ports.gc import Protection
     from orlop.ports.metadata import Image
@@ -76,7 +77,11 @@ class Pull:
             request.reference, credentials=request.credentials, traffic=self._meter
         )
         documents = await image_documents.resolve(
-            remote, parts.store, request.platform, self._settings.limits
+            remote,
+            parts.store,
+            request.platform,
+            self._settings.limits,
+            approve=self._approve,
         )
         self._tracker.resolved = documents.target.digest
         async with parts.protector.protect() as protection:
@@ -109,6 +114,11 @@ class Pull:
         )
 
     # Deciding.
+
+    async def _approve(self, target: Descriptor) -> None:
+        """Ask all verifiers, of every plugin. Raises SignatureRejected."""
+        for verifier in self._parts.verifiers:
+            await verifier.verify(self._request.reference, target)
 
     async def _plan(
         self,
