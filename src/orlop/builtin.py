@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +28,8 @@ from orlop.plugins.registration import Context, Registration, Skipped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from orlop.app import App
+    from orlop.config.related import StreamProcessor
     from orlop.control import ControlDoor, HealthDoor
     from orlop.cri import CRIDoor
     from orlop.gc.collect import Collector
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from orlop.ports.snapshots import Snapshotter
     from orlop.ports.verify import ImageVerifier
     from orlop.pull.pipeline import PullSettings
+    from orlop.pull.processing import Processing
     from orlop.pull.verifiers import BinaryVerifiers, VerifierSettings
     from orlop.registry.settings import RegistrySettings
     from orlop.snapshots.service import Format
@@ -281,6 +285,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             f'the snapshotter "{settings.snapshotter}" is not loaded',
             hint=f"loaded are: {', '.join(snapshotters)}",
         )
+    processing = _processing(_processors(context), config)
     mounts = ImageMounts(snapshotters, SystemMounter())
     pipeline = Pipeline(
         Parts(
@@ -294,8 +299,9 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             barrier=Barrier(store.sync) if config.image_pull_with_sync_fs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
             verifiers=_verifiers(context),
+            spool=store.path,
         ),
-        _pull_settings(config),
+        replace(_pull_settings(config), processing=processing),
     )
     for namespace in await metadata.namespaces():
         await mounts.forget_lost(namespace)
@@ -319,7 +325,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     )
 
     def prepare(new: object) -> Commit:
-        pulls = _pull_settings(cast("ImageConfig", new))
+        pulls = replace(_pull_settings(cast("ImageConfig", new)), processing=processing)
         calls = _service_settings(cast("ImageConfig", new))
 
         def commit() -> None:
@@ -404,6 +410,30 @@ def _pull_settings(config: ImageConfig) -> PullSettings:
         concurrent_downloads=config.max_concurrent_downloads,
         total_downloads=config.max_total_downloads,
         concurrent_unpacks=config.max_concurrent_unpacks,
+    )
+
+
+def _processors(context: Context) -> Mapping[str, StreamProcessor]:
+    # They stand outside of all plugins' tables.
+    return cast("App", context.host).config.stream_processors if context.host else {}
+
+
+def _processing(processors: Mapping[str, StreamProcessor], config: ImageConfig) -> Processing:
+    from orlop.pull import processing
+
+    return processing.Processing(
+        tuple(
+            processing.StreamProcessor(
+                id=name,
+                accepts=one.accepts,
+                returns=one.returns,
+                path=one.path,
+                args=one.args,
+                env=one.env,
+            )
+            for name, one in sorted(processors.items())
+        ),
+        decrypt=config.image_decryption.key_model == "node",
     )
 
 

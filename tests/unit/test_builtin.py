@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from orlop.builtin import _verifier_settings
+from msgspec import structs
+
+from orlop.builtin import _processing, _verifier_settings
 from orlop.config.durations import Duration
-from orlop.config.related import VerifierConfig
+from orlop.config.related import StreamProcessor, VerifierConfig
+from orlop.config.schema import ImageConfig, ImageDecryption
+from orlop.pull.processing import Processing
 from orlop.pull.verifiers import VerifierSettings
 
 
@@ -19,3 +23,19 @@ def test_settings_of_the_verifiers() -> None:
     assert made == VerifierSettings(
         "/verify", required=True, max_verifiers=-1, per_verifier_timeout=60.0
     )
+
+
+def test_settings_of_stream_processors() -> None:
+    assert _processing({}, ImageConfig()) == Processing((), decrypt=True)
+    table = {
+        name: StreamProcessor(
+            accepts=("a/b",), returns="c/d", path="/bin/x", args=("-q",), env=("K=V",)
+        )
+        for name in ("second", "first")
+    }
+    images = structs.replace(ImageConfig(), image_decryption=ImageDecryption(key_model=""))
+    made = _processing(table, images)
+    assert [one.id for one in made.processors] == ["first", "second"]
+    first = made.processors[0]
+    assert (first.accepts, first.returns, first.path) == (("a/b",), "c/d", "/bin/x")
+    assert (first.args, first.env, made.decrypt) == (("-q",), ("K=V",), False)

@@ -15,6 +15,7 @@ from orlop.model import manifest as manifests
 from orlop.model.image import check_pair, parse_config
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.manifest import Index, Manifest
+from orlop.model.mediatype import layer_compression
 from orlop.model.platform import rank
 from orlop.pull.completion import in_thread
 from orlop.pull.pending import PendingBlob
@@ -37,6 +38,7 @@ async def resolve(
     limits: Limits = DEFAULTS,
     *,
     approve: Callable[[Descriptor], Awaitable[None]] | None = None,
+    check_layer: Callable[[str], object] = layer_compression,
 ) -> Documents:
     """Resolve a reference and fetch its documents for one platform.
 
@@ -47,6 +49,7 @@ async def resolve(
         limits: of the documents.
         approve: is shown what the reference means before anything is fetched, and
             raises when it must not be.
+        check_layer: raises for the media type of a layer that cannot be unpacked.
 
     Raises:
         ManifestInvalid, UnsupportedMediaType, LimitExceeded: the documents are bad.
@@ -73,7 +76,7 @@ async def resolve(
         entry = manifests.select(document, wanted)
         raw = await _document(remote, store, entry, limits.manifest_bytes)
         document = _parse(raw, entry, limits)
-    manifests.require_image(document)
+    manifests.require_image(document, check_layer)
     descriptor = document.config
     raw = await _document(remote, store, descriptor, limits.config_bytes)
     config = parse_config(raw, limits=limits, algorithm=descriptor.digest.algorithm)

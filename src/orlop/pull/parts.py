@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.pull.flights import Flights
+from orlop.pull.processing import NOTHING, Processing
+from orlop.pull.processors import Processors
 from orlop.pull.publish import ImagePublisher
 from orlop.pull.shared_lock import SharedLock
 from orlop.pull.slots import Slots, semaphore
@@ -37,18 +39,25 @@ class PullSettings:
         concurrent_downloads: layers of one image; 0 or less is no limit.
         total_downloads: layers of all images together; 0 is no limit.
         concurrent_unpacks: workers of all images together; 0 is no limit.
+        processing: programs that layers go through.
     """
 
     progress_timeout: float = 300.0
     concurrent_downloads: int = 3
     total_downloads: int = 0
     concurrent_unpacks: int = 0
+    processing: Processing = NOTHING
     limits: Limits = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The rooms that the pull works with."""
+    """The rooms that the pull works with.
+
+    Attributes:
+        spool: directory for what stream processors write, on a file system that has
+            room for layers; None is the system's for temporary files.
+    """
 
     registry: Registry
     store: BlobStore
@@ -60,6 +69,7 @@ class Parts:
     barrier: Barrier | None
     free_bytes: Callable[[], int]
     verifiers: Sequence[ImageVerifier] = ()
+    spool: str | None = None
 
 
 class Shared:
@@ -69,6 +79,7 @@ class Shared:
         self.downloads: Flights[Download] = Flights()
         self.layers: Flights[Layer] = Flights()
         self.documents: Flights[Document] = Flights()
+        self.processors = Processors(parts.spool, settings.limits)
         self.limit(settings)
         self.places = SharedLock()
         self.publisher = ImagePublisher(

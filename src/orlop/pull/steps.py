@@ -82,6 +82,7 @@ class Pull:
             request.platform,
             self._settings.limits,
             approve=self._approve,
+            check_layer=self._settings.processing.route,
         )
         self._tracker.resolved = documents.target.digest
         async with parts.protector.protect() as protection:
@@ -129,7 +130,11 @@ class Pull:
         store = self._parts.store
         snapshotter = self._request.snapshotter.name
         everything = make(
-            documents, snapshotter=snapshotter, present_blobs=set(), present_snapshots=set()
+            documents,
+            snapshotter=snapshotter,
+            present_blobs=set(),
+            present_snapshots=set(),
+            processing=self._settings.processing,
         )
         # Protect first, look afterwards: what is seen then stays.
         await protection.add(
@@ -141,6 +146,7 @@ class Pull:
             snapshotter=snapshotter,
             present_blobs=await in_thread(lambda: self._present_blobs(everything)) - damaged,
             present_snapshots=await self._present_snapshots(everything),
+            processing=self._settings.processing,
         )
         self._missing_documents = await in_thread(lambda: image_documents.missing(store, documents))
         self._tracker.plan = plan
@@ -307,6 +313,7 @@ class Pull:
                 download=downloads.get(plan.descriptor.digest),
                 below=below,
                 below_trees=below_trees,
+                processors=self._shared.processors,
                 slots=self._unpacks,
                 places=self._shared.places,
                 observer=parts.observer,
