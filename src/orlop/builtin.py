@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from orlop.config.related import StreamProcessor
     from orlop.control import ControlDoor, HealthDoor
     from orlop.cri import CRIDoor
-    from orlop.gc.collect import Collector
+    from orlop.gc.schedule import ScheduleSettings
+    from orlop.gc.scheduler import Scheduler
     from orlop.images.settings import ServiceSettings
     from orlop.metadata.store import MetadataStore
     from orlop.plugins.registration import Commit
     from orlop.ports.doors import Door, Entrance
+    from orlop.ports.gc import GarbageCollector
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
     from orlop.ports.service import ImageService
@@ -243,8 +245,9 @@ async def _verifier(context: Context) -> AsyncIterator[BinaryVerifiers]:
 
 
 @asynccontextmanager
-async def _gc(context: Context) -> AsyncIterator[Collector]:
+async def _gc(context: Context) -> AsyncIterator[Scheduler]:
     from orlop.gc.collect import Collector
+    from orlop.gc.scheduler import Scheduler
     from orlop.linux.clock import SystemClock
 
     store = cast("LocalBlobStore", context.one_of(CONTENT))
@@ -253,14 +256,25 @@ async def _gc(context: Context) -> AsyncIterator[Collector]:
     def delete_directory(snapshotter: str, directory: int) -> None:
         snapshotters[snapshotter].staging.delete(directory)
 
+    metadata = cast("MetadataStore", context.one_of(METADATA))
     collector = Collector(
-        cast("MetadataStore", context.one_of(METADATA)),
+        metadata,
         SystemClock(),
         delete_blob=store.delete,
         delete_directory=delete_directory,
     )
     await collector.remove_orphans(store)
-    yield collector
+    section = cast("SchedulerConfig", context.config)
+    scheduler = Scheduler(
+        collector,
+        store,
+        _schedule_settings(section),
+        clock=SystemClock(),
+        ingest_seconds=section.ingest_expiry.seconds,
+    )
+    async with scheduler.running():
+        with metadata.watched(scheduler.changed):
+            yield scheduler
 
 
 @asynccontextmanager
@@ -277,7 +291,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     config = cast("ImageConfig", context.config)
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     metadata = cast("MetadataStore", context.one_of(METADATA))
-    collector = cast("Collector", context.one_of(GC))
+    collector = cast("GarbageCollector", context.one_of(GC))
     snapshotters = _snapshotters(context)
     settings = _service_settings(config)
     if settings.snapshotter not in snapshotters:
@@ -385,6 +399,18 @@ def _doors(context: Context) -> tuple[Door, ...]:
 
 def _snapshotters(context: Context) -> Mapping[str, Snapshotter]:
     return cast("Mapping[str, Snapshotter]", context.all_of(SNAPSHOTTER))
+
+
+def _schedule_settings(section: SchedulerConfig) -> ScheduleSettings:
+    from orlop.gc.schedule import ScheduleSettings
+
+    return ScheduleSettings(
+        pause_threshold=section.pause_threshold,
+        deletion_threshold=section.deletion_threshold,
+        mutation_threshold=section.mutation_threshold,
+        schedule_delay=section.schedule_delay.seconds,
+        startup_delay=section.startup_delay.seconds,
+    )
 
 
 def _verifiers(context: Context) -> Sequence[ImageVerifier]:

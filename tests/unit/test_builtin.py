@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from orlop.builtin import _processing, _verifier_settings
+from orlop.builtin import _processing, _schedule_settings, _verifier_settings
 from orlop.config.durations import Duration
-from orlop.config.related import StreamProcessor, VerifierConfig
+from orlop.config.related import SchedulerConfig, StreamProcessor, VerifierConfig
 from orlop.config.schema import ImageConfig, ImageDecryption
+from orlop.gc.schedule import ScheduleSettings
+from orlop.model.limits import DEFAULTS
 from orlop.pull.processing import Processing
 from orlop.pull.verifiers import VerifierSettings
 
@@ -39,3 +41,16 @@ def test_settings_of_stream_processors() -> None:
     first = made.processors[0]
     assert (first.accepts, first.returns, first.path) == (("a/b",), "c/d", "/bin/x")
     assert (first.args, first.env, made.decrypt) == (("-q",), ("K=V",), False)
+
+
+def test_settings_of_the_schedule() -> None:
+    assert _schedule_settings(SchedulerConfig()) == ScheduleSettings()
+    assert SchedulerConfig().ingest_expiry.seconds == DEFAULTS.ingest_seconds
+    section = SchedulerConfig(
+        pause_threshold=0.5,
+        deletion_threshold=1,
+        mutation_threshold=2,
+        schedule_delay=Duration.parse("3s"),
+        startup_delay=Duration.parse("4s"),
+    )
+    assert _schedule_settings(section) == ScheduleSettings(0.5, 1, 2, 3.0, 4.0)
