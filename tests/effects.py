@@ -18,6 +18,12 @@ _KEYS: Final = "tests/integration/pull/test_keys.py"
 _SECTIONS: Final = "tests/integration/pull/test_sections.py"
 _RUNTIMES: Final = "tests/integration/cri/test_runtimes.py"
 _WHERE: Final = "tests/unit/images/test_runtimes.py::test_where_a_pull_unpacks"
+_COLLECTING: Final = "tests/integration/images/test_collecting.py"
+_VERIFIERS: Final = "tests/integration/pull/test_verifiers.py"
+_PROCESSORS: Final = "tests/integration/pull/test_processors.py"
+_CHAIN: Final = f"{_PROCESSORS}::test_a_chain_of_two_and_what_they_are_told"
+_OLD_DOCUMENT: Final = "tests/system/test_hosts.py::test_a_document_of_containerd_1"
+_HOSTS: Final = "tests/integration/registry/test_hosts.py"
 _TRANSFER: Final = "tests/unit/config/test_load.py::test_the_transfer_services_keys"
 
 EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -40,6 +46,9 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "drain_timeout": "tests/system/test_service.py::test_sigterm_lets_a_pull_end",
         "pinned_images": f"{_KEYS}::test_the_configuration_counts_for_images_that_are_there",
         "use_local_image_pull": _WITHOUT_EFFECT,
+        "image_decryption.key_model": f"{_PROCESSORS}::test_no_keys_are_allowed",
+        "registry.config_path": f"{_HOSTS}::test_a_mirror_serves_the_whole_image",
+        "registry.mirrors.NAME.endpoint": _OLD_DOCUMENT,
         "isolation": (
             "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
         ),
@@ -72,6 +81,26 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "content_sharing_policy": f"{_SECTIONS}::test_isolated_content",
         "no_sync": f"{_SECTIONS}::test_no_sync",
     },
+    "io.containerd.gc.v1.scheduler": {
+        "pause_threshold": f"{_COLLECTING}::test_the_share_of_the_time",
+        "deletion_threshold": f"{_COLLECTING}::test_many_deletions_do_not_wait",
+        "mutation_threshold": f"{_COLLECTING}::test_many_changes",
+        "schedule_delay": f"{_COLLECTING}::test_the_delay",
+        "startup_delay": f"{_COLLECTING}::test_the_delay_after_the_start",
+        "ingest_expiry": f"{_COLLECTING}::test_partial_downloads_expire",
+    },
+    "io.containerd.image-verifier.v1.bindir": {
+        "bin_dir": f"{_VERIFIERS}::test_a_refused_image_leaves_no_trace",
+        "max_verifiers": f"{_VERIFIERS}::test_the_limits_are_configured",
+        "per_verifier_timeout": f"{_VERIFIERS}::test_the_limits_are_configured",
+    },
+    "": {
+        "stream_processors.NAME.accepts": _CHAIN,
+        "stream_processors.NAME.returns": _CHAIN,
+        "stream_processors.NAME.path": _CHAIN,
+        "stream_processors.NAME.args": _CHAIN,
+        "stream_processors.NAME.env": _CHAIN,
+    },
     "io.containerd.service.v1.diff-service": {
         "default": _WITHOUT_EFFECT,
         "sync_fs": f"{_SECTIONS}::test_diff_service_sync_fs",
@@ -84,9 +113,6 @@ PENDING: Final[Mapping[str, frozenset[str]]] = {
         {
             "concurrent_layer_fetch_buffer",
             "min_pull_rate",
-            "image_decryption.key_model",
-            "registry.config_path",
-            "registry.mirrors.NAME.endpoint",
             "registry.configs.NAME.auth.username",
             "registry.configs.NAME.auth.password",
             "registry.configs.NAME.auth.auth",
@@ -100,26 +126,5 @@ PENDING: Final[Mapping[str, frozenset[str]]] = {
             "registry.ca_files",
         }
     ),
-    "io.containerd.gc.v1.scheduler": frozenset(
-        {
-            "pause_threshold",
-            "deletion_threshold",
-            "mutation_threshold",
-            "schedule_delay",
-            "startup_delay",
-        }
-    ),
-    "io.containerd.image-verifier.v1.bindir": frozenset(
-        {"bin_dir", "max_verifiers", "per_verifier_timeout"}
-    ),
-    "": frozenset(
-        {
-            "stream_processors.NAME.accepts",
-            "stream_processors.NAME.returns",
-            "stream_processors.NAME.path",
-            "stream_processors.NAME.args",
-            "stream_processors.NAME.env",
-        }
-    ),
 }
-"""Keys that no test shows yet; "" stands for the top of the document."""
+"""Keys without such a test."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -20,28 +21,38 @@ from orlop.config.related import (
     OverlayfsConfig,
     SchedulerConfig,
     TransferConfig,
+    VerifierConfig,
 )
 from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
 from orlop.errors import InvalidArgument
 from orlop.plugins.registration import Context, Registration, Skipped
+from orlop.settings import (
+    processing_settings,
+    pull_settings,
+    schedule_settings,
+    service_settings,
+    verifier_settings,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from orlop.app import App
+    from orlop.config.related import StreamProcessor
     from orlop.control import ControlDoor, HealthDoor
     from orlop.cri import CRIDoor
-    from orlop.gc.collect import Collector
-    from orlop.images.settings import ServiceSettings
+    from orlop.gc.scheduler import Scheduler
     from orlop.metadata.store import MetadataStore
     from orlop.plugins.registration import Commit
     from orlop.ports.doors import Door, Entrance
+    from orlop.ports.gc import GarbageCollector
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
     from orlop.ports.service import ImageService, NodeImageService
     from orlop.ports.snapshots import Snapshotter
+    from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
-    from orlop.pull.pipeline import PullSettings
-    from orlop.registry.settings import RegistrySettings
+    from orlop.pull.verifiers import BinaryVerifiers
     from orlop.snapshots.service import Format
     from orlop.store.blobs import LocalBlobStore
     from orlop.unpack.pool import WorkerPool
@@ -53,6 +64,7 @@ OBSERVER = "io.orlop.observer.v1"
 BARRIER = "io.orlop.barrier.v1"
 UNPACK = "io.orlop.unpack.v1"
 REGISTRY = "io.orlop.registry.v1"
+VERIFIER = "io.containerd.image-verifier.v1"
 GC = "io.containerd.gc.v1"
 IMAGES = "io.containerd.cri.v1"
 DOOR = "io.containerd.grpc.v1"
@@ -115,6 +127,7 @@ def builtin() -> tuple[Registration, ...]:
         ),
         Registration(UNPACK, "workers", _unpack, config=ImageConfig, section=images),
         Registration(REGISTRY, "distribution", _registry, config=ImageConfig, section=images),
+        Registration(VERIFIER, "bindir", _verifier, config=VerifierConfig),
         Registration(
             GC,
             "scheduler",
@@ -127,7 +140,7 @@ def builtin() -> tuple[Registration, ...]:
             "images",
             _service,
             requires=(CONTENT, METADATA, SNAPSHOTTER, BARRIER, UNPACK, REGISTRY, GC),
-            wants=(OBSERVER,),
+            wants=(OBSERVER, VERIFIER),
             config=ImageConfig,
             also={bolt: MetadataConfig, transfer: TransferConfig, diff: DiffConfig},
         ),
@@ -250,13 +263,14 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
 
     from orlop.linux.clock import SystemClock
     from orlop.registry.client import RegistryClient
+    from orlop.registry.configure import registry_settings
 
-    settings = _registry_settings(cast("ImageConfig", context.config))
+    settings = registry_settings(cast("ImageConfig", context.config).registry)
     warn = structlog.get_logger().warning
     client = RegistryClient(settings, clock=SystemClock(), warn=warn)
 
     def prepare(config: object) -> Commit:
-        return partial(client.reload, _registry_settings(cast("ImageConfig", config)))
+        return partial(client.reload, registry_settings(cast("ImageConfig", config).registry))
 
     context.on_reload(prepare, keys=("registry",))
     try:
@@ -266,8 +280,18 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
 
 
 @asynccontextmanager
-async def _gc(context: Context) -> AsyncIterator[Collector]:
+async def _verifier(context: Context) -> AsyncIterator[BinaryVerifiers]:
+    from orlop.pull.verifiers import BinaryVerifiers
+
+    settings = verifier_settings(cast("VerifierConfig", context.config))
+    context.export("directory", settings.bin_dir)
+    yield BinaryVerifiers(settings)
+
+
+@asynccontextmanager
+async def _gc(context: Context) -> AsyncIterator[Scheduler]:
     from orlop.gc.collect import Collector
+    from orlop.gc.scheduler import Scheduler
     from orlop.linux.clock import SystemClock
 
     store = cast("LocalBlobStore", context.one_of(CONTENT))
@@ -276,14 +300,25 @@ async def _gc(context: Context) -> AsyncIterator[Collector]:
     def delete_directory(snapshotter: str, directory: int) -> None:
         snapshotters[snapshotter].staging.delete(directory)
 
+    metadata = cast("MetadataStore", context.one_of(METADATA))
     collector = Collector(
-        cast("MetadataStore", context.one_of(METADATA)),
+        metadata,
         SystemClock(),
         delete_blob=store.delete,
         delete_directory=delete_directory,
     )
     await collector.remove_orphans(store)
-    yield collector
+    section = cast("SchedulerConfig", context.config)
+    scheduler = Scheduler(
+        collector,
+        store,
+        schedule_settings(section),
+        clock=SystemClock(),
+        ingest_seconds=section.ingest_expiry.seconds,
+    )
+    async with scheduler.running():
+        with metadata.watched(scheduler.changed):
+            yield scheduler
 
 
 @asynccontextmanager
@@ -303,14 +338,15 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     syncs = config.image_pull_with_sync_fs or cast("DiffConfig", context.also[keys.DIFF[1]]).sync_fs
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     metadata = cast("MetadataStore", context.one_of(METADATA))
-    collector = cast("Collector", context.one_of(GC))
+    collector = cast("GarbageCollector", context.one_of(GC))
     snapshotters = _snapshotters(context)
-    settings = _service_settings(config, transfer, content_root=store.path)
+    settings = service_settings(config, transfer, content_root=store.path)
     if settings.snapshotter not in snapshotters:
         raise InvalidArgument(
             f'the snapshotter "{settings.snapshotter}" is not loaded',
             hint=f"loaded are: {', '.join(snapshotters)}",
         )
+    processing = processing_settings(_processors(context), config)
     mounts = ImageMounts(snapshotters, SystemMounter())
     pipeline = Pipeline(
         Parts(
@@ -324,8 +360,10 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             barrier=cast("Barrier", context.one_of(BARRIER)) if syncs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
             isolated=database.content_sharing_policy == "isolated",
+            verifiers=_verifiers(context),
+            spool=store.path,
         ),
-        _pull_settings(config),
+        replace(pull_settings(config), processing=processing),
     )
     for namespace in await metadata.namespaces():
         await mounts.forget_lost(namespace)
@@ -349,8 +387,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     )
 
     def prepare(new: object) -> Commit:
-        pulls = _pull_settings(cast("ImageConfig", new))
-        calls = _service_settings(cast("ImageConfig", new), transfer, content_root=store.path)
+        pulls = replace(pull_settings(cast("ImageConfig", new)), processing=processing)
+        calls = service_settings(cast("ImageConfig", new), transfer, content_root=store.path)
 
         def commit() -> None:
             pipeline.reload(pulls)
@@ -412,49 +450,10 @@ def _snapshotters(context: Context) -> Mapping[str, Snapshotter]:
     return cast("Mapping[str, Snapshotter]", context.all_of(SNAPSHOTTER))
 
 
-def _pull_settings(config: ImageConfig) -> PullSettings:
-    from orlop.pull.pipeline import PullSettings
-
-    return PullSettings(
-        progress_timeout=config.image_pull_progress_timeout.seconds,
-        concurrent_downloads=config.max_concurrent_downloads,
-        total_downloads=config.max_total_downloads,
-        concurrent_unpacks=config.max_concurrent_unpacks,
-        keep_layers=not config.discard_unpacked_layers,
-        annotate_snapshots=not config.disable_snapshot_annotations,
-    )
+def _verifiers(context: Context) -> Sequence[ImageVerifier]:
+    return cast("Sequence[ImageVerifier]", tuple(context.all_of(VERIFIER).values()))
 
 
-def _registry_settings(config: ImageConfig) -> RegistrySettings:
-    from orlop.registry.configure import registry_settings
-
-    return registry_settings(config.registry)
-
-
-def _service_settings(
-    config: ImageConfig, transfer: TransferConfig, *, content_root: str = ""
-) -> ServiceSettings:
-    from orlop.images.settings import Runtime, ServiceSettings, Unpack
-    from orlop.model.platform import from_machine
-
-    return ServiceSettings(
-        platform=from_machine(os.uname().machine),
-        snapshotter=config.snapshotter,
-        pinned=tuple(config.pinned_images.values()),
-        unpack=tuple(
-            Unpack(
-                entry.platform,
-                # What the images section says goes before what the transfer section says.
-                entry.snapshotter if config.snapshotter == ImageConfig().snapshotter else "",
-                entry.optional,
-            )
-            for entry in transfer.unpack_config
-        ),
-        check_platforms=transfer.check_platform_supported,
-        content_root=content_root,
-        stats_seconds=config.stats_collect_period,
-        runtimes={
-            handler: Runtime(runtime.platform, runtime.snapshotter)
-            for handler, runtime in config.runtime_platforms.items()
-        },
-    )
+def _processors(context: Context) -> Mapping[str, StreamProcessor]:
+    # They stand outside of all plugins' tables.
+    return cast("App", context.host).config.stream_processors if context.host else {}

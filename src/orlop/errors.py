@@ -187,7 +187,7 @@ class RegistryBlocked(PermissionDenied):
 
 
 class SignatureRejected(PermissionDenied):
-    """An image verifier refused the image."""
+    """An image verifier refused the image, or could not be asked."""
 
     reference = "signature-rejected"
 

@@ -23,8 +23,6 @@ from orlop.builtin import (
     SERVICE_KEYS,
     SNAPSHOTTER,
     UNPACK,
-    _pull_settings,
-    _service_settings,
     builtin,
 )
 from orlop.config.durations import Duration
@@ -49,6 +47,7 @@ from orlop.plugins.graph import plan
 from orlop.plugins.host import Reloaded
 from orlop.plugins.registration import Context, Registration
 from orlop.ports.service import PullOptions
+from orlop.settings import pull_settings, service_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -83,7 +82,7 @@ def test_directories_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_settings_of_the_pull() -> None:
-    made = _pull_settings(
+    made = pull_settings(
         structs.replace(
             ImageConfig(),
             image_pull_progress_timeout=Duration.parse("1m500ms"),
@@ -97,7 +96,7 @@ def test_settings_of_the_pull() -> None:
 
 
 def test_settings_of_the_service() -> None:
-    made = _service_settings(
+    made = service_settings(
         structs.replace(
             ImageConfig(),
             snapshotter="native",

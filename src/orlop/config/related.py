@@ -157,12 +157,12 @@ class SchedulerConfig(Struct, frozen=True, kw_only=True):
     deletion_threshold: Annotated[
         int,
         Meta(ge=0, le=_MAX_COUNT),
-        key("Deletions after which a collection is due at once; 0 is off."),
+        key("Deletions after which a collection is due at once, whatever its share; 0 is off."),
     ] = 0
     mutation_threshold: Annotated[
         int,
         Meta(ge=0, le=_MAX_COUNT),
-        key("Changes of the database after which the next deletion makes a collection due."),
+        key("Changes of the database that make a collection due like a deletion; 0 is off."),
     ] = 100
     schedule_delay: Annotated[
         Duration,
@@ -170,8 +170,18 @@ class SchedulerConfig(Struct, frozen=True, kw_only=True):
     ] = Duration.parse("0ms")
     startup_delay: Annotated[
         Duration,
-        key("From the start of the daemon until the first collection.", values.not_negative),
+        key(
+            "From the start of the daemon until the first collection; 0 is none for the start.",
+            values.not_negative,
+        ),
     ] = Duration.parse("100ms")
+    ingest_expiry: Annotated[
+        Duration,
+        key(
+            "orlop: A partial download that nobody continues for so long is deleted; 0 is never.",
+            values.not_negative,
+        ),
+    ] = Duration.parse("24h")
 
 
 class VerifierConfig(Struct, frozen=True, kw_only=True):

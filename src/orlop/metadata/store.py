@@ -1,13 +1,13 @@
 """The way into the metadata: every promise of ``orlop.ports.metadata``, one transaction each.
 
 Holds no statement; its only state is the revision that an inventory was taken at,
-and the lists of images that were asked for.
+the lists of images that were asked for, and who is told of changes.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from orlop.errors import FailedPrecondition, Unavailable
 from orlop.metadata import collect, content, images, leases, publish, rows, snapshots
@@ -16,7 +16,7 @@ from orlop.metadata.listing import Listing
 from orlop.ports.metadata import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     import apsw
 
@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Watcher(Protocol):
+    """Told that something has changed."""
+
+    def __call__(self, *, deletion: bool) -> None:
+        """``deletion`` is True when something was removed, so that there may be garbage."""
+
+
 class MetadataStore:
     """Implements ``orlop.ports.metadata.Metadata`` with SQLite.
 
@@ -50,13 +57,14 @@ class MetadataStore:
         clock: for times of records.
     """
 
-    __slots__ = ("_clock", "_database", "_inventoried", "_listings")
+    __slots__ = ("_clock", "_database", "_inventoried", "_listings", "_watchers")
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._inventoried: dict[str, int] = {}
         self._listings: dict[str, Listing] = {}  # the reader's thread's
+        self._watchers: list[Watcher] = []
 
     @classmethod
     @asynccontextmanager
@@ -76,7 +84,29 @@ class MetadataStore:
         finally:
             await database.close()
 
-    async def _change(self, namespace: str, change: Callable[[apsw.Connection], T]) -> T:
+    @contextmanager
+    def watched(self, watcher: Watcher) -> Iterator[None]:
+        """Tell ``watcher`` of each change but those by ``sweep`` while the ``with`` lasts.
+
+        It is called on the event loop, also for a change that failed or whose caller
+        was cancelled: nobody knows what became of that.
+        """
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
+
+    async def _change(
+        self, namespace: str, change: Callable[[apsw.Connection], T], *, deletion: bool = False
+    ) -> T:
+        try:
+            return await self._write(namespace, change)
+        finally:
+            for watcher in self._watchers:
+                watcher(deletion=deletion)
+
+    async def _write(self, namespace: str, change: Callable[[apsw.Connection], T]) -> T:
         def counted(connection: apsw.Connection) -> T:
             collect.count_change(connection, namespace)
             return change(connection)
@@ -122,12 +152,16 @@ class MetadataStore:
 
     async def remove_name(self, namespace: str, name: str) -> bool:
         """Remove one name, and records with their last name."""
-        return await self._change(namespace, lambda db: images.remove_name(db, namespace, name))
+        return await self._change(
+            namespace, lambda db: images.remove_name(db, namespace, name), deletion=True
+        )
 
     async def remove_image(self, namespace: str, id_: Digest, snapshotter: str = "") -> bool:
         """Remove an image's records (of one snapshotter, if named), and its names with the last."""
         return await self._change(
-            namespace, lambda db: images.remove(db, namespace, id_, snapshotter=snapshotter)
+            namespace,
+            lambda db: images.remove(db, namespace, id_, snapshotter=snapshotter),
+            deletion=True,
         )
 
     # --- blobs ----------------------------------------------------------------------------
@@ -151,7 +185,9 @@ class MetadataStore:
 
     async def remove_blob(self, namespace: str, digest: Digest) -> bool:
         """Remove a record; True when no namespace has one any more."""
-        return await self._change(namespace, lambda db: content.remove(db, namespace, digest))
+        return await self._change(
+            namespace, lambda db: content.remove(db, namespace, digest), deletion=True
+        )
 
     # --- snapshots ------------------------------------------------------------------------
 
@@ -199,7 +235,7 @@ class MetadataStore:
     async def remove_snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord:
         """Remove it and return what it was. Raises NotFound, SnapshotInUse."""
         return await self._change(
-            namespace, lambda db: snapshots.remove(db, namespace, snapshotter, key)
+            namespace, lambda db: snapshots.remove(db, namespace, snapshotter, key), deletion=True
         )
 
     async def directories(self, snapshotter: str) -> set[int]:
@@ -217,7 +253,7 @@ class MetadataStore:
 
     async def delete_lease(self, namespace: str, id_: str) -> None:
         """Remove a lease and its list. Raises NotFound."""
-        await self._change(namespace, lambda db: leases.delete(db, namespace, id_))
+        await self._change(namespace, lambda db: leases.delete(db, namespace, id_), deletion=True)
 
     async def leases(self, namespace: str) -> list[Lease]:
         """All of a namespace's leases, by id, the expired ones too."""
@@ -270,7 +306,7 @@ class MetadataStore:
                 raise Unavailable(f"namespace {namespace} has changed since its inventory")
             return collect.sweep(connection, namespace, garbage)
 
-        return await self._change(namespace, swept)
+        return await self._write(namespace, swept)
 
     async def usage(self) -> Usage:
         """Blobs and snapshots of all namespaces, each file once."""

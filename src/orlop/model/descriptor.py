@@ -12,6 +12,8 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from orlop.errors import ManifestInvalid
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULTS, Limits
@@ -107,3 +109,28 @@ def _embedded(text: str, digest: Digest, size: int, limit: int) -> bytes | None:
     if len(data) != size or Digest.of(data, digest.algorithm) != digest:
         return None
     return data
+
+
+def encode(descriptor: Descriptor) -> bytes:
+    """A descriptor as JSON, for a program that is told of it; embedded data is left out."""
+    platform = descriptor.platform
+    document: dict[str, object] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+        "urls": descriptor.urls,
+        "annotations": dict(descriptor.annotations),
+        "platform": platform
+        and {
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "os.version": platform.os_version,
+            "os.features": platform.os_features,
+            "variant": platform.variant,
+        },
+        "artifactType": descriptor.artifact_type,
+    }
+    required = ("mediaType", "digest", "size")
+    return msgspec.json.encode(
+        {key: value for key, value in document.items() if value or key in required}
+    )

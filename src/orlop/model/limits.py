@@ -139,6 +139,12 @@ class Limits:
     """Data of a worker's process (RLIMIT_DATA). A layer of 100,000 files needs some 60 MB;
     one with as many directories as it may have, each to be remembered, most of this."""
 
+    # Partial downloads.
+
+    ingest_seconds: int = 24 * 3600
+    """Time that a partial download waits for somebody to continue it. A pull that fails at
+    night is tried again in the morning; what nobody wants by then is in the way."""
+
     # Our own doors.
 
     label_bytes: int = 4096

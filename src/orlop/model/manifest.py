@@ -29,7 +29,7 @@ from orlop.model.platform import rank
 from orlop.model.quote import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orlop.model.document import Node
     from orlop.model.platform import Platform
@@ -124,8 +124,14 @@ def parse(
     return Manifest(raw, digest, kind, config, layers, annotations, artifact_type)
 
 
-def require_image(manifest: Manifest) -> None:
+def require_image(
+    manifest: Manifest, check_layer: Callable[[str], object] = mediatype.layer_compression
+) -> None:
     """Refuse what is a manifest, but not of an image that can be unpacked.
+
+    Args:
+        manifest: of whatever.
+        check_layer: raises for the media type of a layer that cannot be unpacked.
 
     Raises:
         UnsupportedMediaType: an artifact, or a layer of a kind that is not known here.
@@ -144,7 +150,7 @@ def require_image(manifest: Manifest) -> None:
             f"an artifact with a config of type {quote(config_type)} is no container image"
         )
     for layer in manifest.layers:
-        mediatype.layer_compression(layer.media_type)
+        check_layer(layer.media_type)
 
 
 def select(index: Index, wanted: Platform) -> Descriptor:

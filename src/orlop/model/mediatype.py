@@ -99,6 +99,11 @@ def essence(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+def is_encrypted(media_type: str) -> bool:
+    """True for a layer that must be decrypted first; the suffix is that of ocicrypt."""
+    return media_type.endswith("+encrypted")
+
+
 def layer_compression(media_type: str) -> Compression:
     """Tell how a layer of this media type is compressed.
 
@@ -108,9 +113,9 @@ def layer_compression(media_type: str) -> Compression:
     compression = _LAYERS.get(media_type)
     if compression is not None:
         return compression
-    if media_type.endswith("+encrypted"):
+    if is_encrypted(media_type):
         raise UnsupportedMediaType(
-            f"layer is encrypted (media type {quote(media_type)})",
-            hint="decrypt the image before it is pulled; keys are not supported",
+            f"layer is encrypted (media type {quote(media_type)}), and nothing here decrypts it",
+            hint="name a program that decrypts it under [stream_processors] in the configuration",
         )
     raise UnsupportedMediaType(f"media type {quote(media_type)} is no file system layer")

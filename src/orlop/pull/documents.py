@@ -15,12 +15,15 @@ from orlop.model import manifest as manifests
 from orlop.model.image import check_pair, parse_config
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.manifest import Index, Manifest
+from orlop.model.mediatype import layer_compression
 from orlop.model.platform import rank
 from orlop.pull.completion import in_thread
 from orlop.pull.pending import PendingBlob
 from orlop.pull.plan import Documents
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
@@ -29,9 +32,24 @@ if TYPE_CHECKING:
 
 
 async def resolve(
-    remote: Remote, store: Provider, wanted: Platform, limits: Limits = DEFAULTS
+    remote: Remote,
+    store: Provider,
+    wanted: Platform,
+    limits: Limits = DEFAULTS,
+    *,
+    approve: Callable[[Descriptor], Awaitable[None]] | None = None,
+    check_layer: Callable[[str], object] = layer_compression,
 ) -> Documents:
     """Resolve a reference and fetch its documents for one platform.
+
+    Args:
+        remote: what is asked.
+        store: what is here already.
+        wanted: the platform.
+        limits: of the documents.
+        approve: is shown what the reference means before anything is fetched, and
+            raises when it must not be.
+        check_layer: raises for the media type of a layer that cannot be unpacked.
 
     Raises:
         ManifestInvalid, UnsupportedMediaType, LimitExceeded: the documents are bad.
@@ -40,6 +58,8 @@ async def resolve(
     """
     resolved = await remote.resolve()
     target = resolved.descriptor
+    if approve is not None:
+        await approve(target)
     raw = resolved.raw
     if raw is None:
         raw = await _document(remote, store, target, limits.manifest_bytes)
@@ -56,7 +76,7 @@ async def resolve(
         entry = manifests.select(document, wanted)
         raw = await _document(remote, store, entry, limits.manifest_bytes)
         document = _parse(raw, entry, limits)
-    manifests.require_image(document)
+    manifests.require_image(document, check_layer)
     descriptor = document.config
     raw = await _document(remote, store, descriptor, limits.config_bytes)
     config = parse_config(raw, limits=limits, algorithm=descriptor.digest.algorithm)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.pull.download import Download
     from orlop.pull.flights import Flight
     from orlop.pull.plan import LayerPlan
+    from orlop.pull.processors import Processors
     from orlop.pull.shared_lock import SharedLock
     from orlop.pull.slots import Slots
 
@@ -43,7 +44,8 @@ class Layer:
         below: the flight of the parent, or None when the parent is published
             already (``below_trees`` then names its tree and those under it) or
             there is none.
-        slots: one is taken while a worker runs.
+        processors: run the programs of the plan.
+        slots: one is taken while a worker or a program runs.
         places: held shared while trees are looked up by name.
 
     Attributes:
@@ -60,6 +62,7 @@ class Layer:
         download: Flight[Download] | None,
         below: Flight[Layer] | None,
         below_trees: tuple[str, ...],
+        processors: Processors,
         slots: Slots,
         places: SharedLock,
         observer: Observer,
@@ -73,6 +76,7 @@ class Layer:
         self._download = download
         self.below = below
         self.below_trees = below_trees
+        self._processors = processors
         self._slots = slots
         self._places = places
         self._observer = observer
@@ -90,7 +94,8 @@ class Layer:
 
     def unpacked(self, consumed: int) -> None:
         """See ``orlop.ports.unpack.UnpackProgress``."""
-        self.consumed = consumed
+        # What programs make of a blob may be longer.
+        self.consumed = min(consumed, self.plan.descriptor.size)
 
     async def run(self) -> None:
         """Unpack, then take from the layers below what is theirs to tell."""
@@ -151,18 +156,17 @@ class Layer:
         while True:
             generation = self._download.work.generation if self._download else 0
             try:
-                async with self._source() as source, self._slots.taken():
-                    return await self._unpack_from(source, mode)
+                return await self._process(mode)
             except Restarted:
                 await self._discard()
             except (ImageInvalid, LimitExceeded, DataLoss, Unavailable):
                 await self._discard()
-                await self._blame_blob()
+                await self._vouch_for_blob()
                 if self._download is None or self._download.work.generation == generation:
                     raise
 
-    async def _blame_blob(self) -> None:
-        """Raise the blob's own error, if the bytes that were unpacked are not the blob's.
+    async def _vouch_for_blob(self) -> None:
+        """Wait until the blob is whole; raise its own error if it is not what it should be.
 
         Wrong bytes make a broken archive; their digest tells the cause.
         """
@@ -171,7 +175,23 @@ class Layer:
         else:
             await in_thread(lambda: self._store.verify(self.plan.descriptor.digest))
 
-    async def _unpack_from(self, source: Source, mode: ApplyMode) -> Unpacked:
+    async def _process(self, mode: ApplyMode) -> Unpacked:
+        """Unpack what the programs make of the blob; without any, the blob as it arrives."""
+        descriptor, steps = self.plan.descriptor, self.plan.steps
+        if not steps:
+            async with self._source() as source, self._slots.taken():
+                return await self._unpack_from(source, mode, descriptor.size)
+        # No program is shown bytes that nobody vouches for.
+        await self._vouch_for_blob()
+        async with (
+            self._source() as source,
+            self._slots.taken(),
+            self._processors.processed(source.fileno(), descriptor, steps) as spool,
+        ):
+            size = os.fstat(spool).st_size
+            return await self._unpack_from(StoredBlob(spool, size), mode, size)
+
+    async def _unpack_from(self, source: Source, mode: ApplyMode, size: int) -> Unpacked:
         self.consumed = 0
         started = self._clock.monotonic()
         opened = ExitStack()
@@ -185,7 +205,7 @@ class Layer:
                     compression=self.plan.compression,
                     mode=mode,
                     diff_id=self.plan.diff_id,
-                    size=self.plan.descriptor.size,
+                    size=size,
                 ),
                 self,
             )

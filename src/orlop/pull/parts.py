@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.pull.flights import Flights
+from orlop.pull.processing import NOTHING, Processing
+from orlop.pull.processors import Processors
 from orlop.pull.publish import ImagePublisher
 from orlop.pull.shared_lock import SharedLock
 from orlop.pull.slots import Slots, semaphore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
     from orlop.ports.unpack import Unpacker
+    from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
     from orlop.pull.documents import Document
     from orlop.pull.download import Download
@@ -38,6 +41,7 @@ class PullSettings:
         concurrent_unpacks: workers of all images together; 0 is no limit.
         keep_layers: blobs of layers stay in the store when they are unpacked.
         annotate_snapshots: snapshots are labelled with the image and layer they come from.
+        processing: programs that layers go through.
     """
 
     progress_timeout: float = 300.0
@@ -46,6 +50,7 @@ class PullSettings:
     concurrent_unpacks: int = 0
     keep_layers: bool = True
     annotate_snapshots: bool = False
+    processing: Processing = NOTHING
     limits: Limits = DEFAULTS
 
 
@@ -57,6 +62,8 @@ class Parts:
         barrier: None leaves it out.
         free_bytes: space that is left for blobs.
         isolated: a namespace may not use what only others have pulled.
+        spool: directory for what stream processors write, on a file system that has
+            room for layers; None is the system's for temporary files.
     """
 
     registry: Registry
@@ -69,6 +76,8 @@ class Parts:
     barrier: Barrier | None
     free_bytes: Callable[[], int]
     isolated: bool = False
+    verifiers: Sequence[ImageVerifier] = ()
+    spool: str | None = None
 
 
 class Shared:
@@ -78,6 +87,7 @@ class Shared:
         self.downloads: Flights[Download] = Flights()
         self.layers: Flights[Layer] = Flights()
         self.documents: Flights[Document] = Flights()
+        self.processors = Processors(parts.spool, settings.limits)
         self.limit(settings)
         self.places = SharedLock()
         self.publisher = ImagePublisher(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from orlop.model import labels
 from orlop.model.chain import chain_ids
-from orlop.model.mediatype import layer_compression
 from orlop.ports.metadata import (
     BlobRecord,
     ImageName,
@@ -20,6 +19,7 @@ from orlop.ports.metadata import (
     SnapshotRecord,
     Target,
 )
+from orlop.pull.processing import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orlop.model.pins import Pins
     from orlop.model.reference import Reference
     from orlop.ports.metadata import Usage
+    from orlop.pull.processing import Processing, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class LayerPlan:
         parent: chain id of the layer below, "" for the lowest.
         fetch: the blob is not in the store, and is needed.
         unpack: the snapshot is not there.
+        steps: programs that the blob goes through first; ``compression`` is that of
+            what the last one writes.
     """
 
     position: int
@@ -74,6 +77,7 @@ class LayerPlan:
     parent: str
     fetch: bool
     unpack: bool
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ def make(
     present_blobs: AbstractSet[Digest],
     present_snapshots: AbstractSet[str],
     keep_layers: bool = True,
+    processing: Processing = NOTHING,
 ) -> Plan:
     """Decide what is missing.
 
@@ -121,6 +126,7 @@ def make(
 
     Raises:
         UnsupportedMediaType: a layer is of a kind that cannot be unpacked.
+        FailedPrecondition: stream processors lead in a circle.
     """
     chain = [str(digest) for digest in chain_ids(documents.config.diff_ids)]
     layers = []
@@ -128,16 +134,18 @@ def make(
     for position, descriptor in enumerate(documents.manifest.layers):
         parents_present = parents_present and chain[position] in present_snapshots
         wanted = keep_layers or not parents_present
+        route = processing.route(descriptor.media_type)
         layers.append(
             LayerPlan(
                 position=position,
                 descriptor=descriptor,
-                compression=layer_compression(descriptor.media_type),
+                compression=route.compression,
                 diff_id=documents.config.diff_ids[position],
                 chain_id=chain[position],
                 parent=chain[position - 1] if position else "",
                 fetch=wanted and descriptor.digest not in present_blobs,
                 unpack=not parents_present,
+                steps=route.steps,
             )
         )
     return Plan(documents, snapshotter, tuple(layers), keep_layers)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import Protection
@@ -81,7 +82,12 @@ class Pull:
             request.reference, credentials=request.credentials, traffic=self._meter
         )
         documents = await image_documents.resolve(
-            remote, self._store, request.platform, self._settings.limits
+            remote,
+            self._store,
+            request.platform,
+            self._settings.limits,
+            approve=self._approve,
+            check_layer=self._settings.processing.route,
         )
         self._tracker.resolved = documents.target.digest
         async with parts.protector.protect() as protection:
@@ -115,6 +121,11 @@ class Pull:
 
     # Deciding.
 
+    async def _approve(self, target: Descriptor) -> None:
+        """Ask all verifiers, of every plugin. Raises SignatureRejected."""
+        for verifier in self._parts.verifiers:
+            await verifier.verify(self._request.reference, target)
+
     async def _plan(
         self,
         documents: Documents,
@@ -124,7 +135,11 @@ class Pull:
         store = self._parts.store
         snapshotter = self._request.snapshotter.name
         everything = make(
-            documents, snapshotter=snapshotter, present_blobs=set(), present_snapshots=set()
+            documents,
+            snapshotter=snapshotter,
+            present_blobs=set(),
+            present_snapshots=set(),
+            processing=self._settings.processing,
         )
         # Protect first, look afterwards: what is seen then stays.
         await protection.add(
@@ -137,6 +152,7 @@ class Pull:
             present_blobs=await self._present_blobs(everything) - damaged,
             present_snapshots=await self._present_snapshots(everything),
             keep_layers=self._settings.keep_layers,
+            processing=self._settings.processing,
         )
         self._missing_documents = await in_thread(lambda: image_documents.missing(store, documents))
         self._tracker.plan = plan
@@ -311,6 +327,7 @@ class Pull:
                 download=downloads.get(plan.descriptor.digest),
                 below=below,
                 below_trees=below_trees,
+                processors=self._shared.processors,
                 slots=self._unpacks,
                 places=self._shared.places,
                 observer=parts.observer,

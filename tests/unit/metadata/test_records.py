@@ -225,3 +225,36 @@ async def test_many_at_once(store: MetadataStore, samples: Samples) -> None:
             tasks.create_task(store.publish(NS, publication))
             tasks.create_task(store.images(NS))
     assert len(await store.images(NS)) == 50
+
+
+# --- who watches -------------------------------------------------------------------------------
+
+
+async def test_watchers_are_told_of_changes(store: MetadataStore, samples: Samples) -> None:
+    told: list[bool] = []
+
+    def watcher(*, deletion: bool) -> None:
+        told.append(deletion)
+
+    with store.watched(watcher):
+        await store.publish(NS, samples.publication("a", "one", "two"))
+        await store.put_blob(NS, samples.blob("b"))
+        await store.create_lease(NS, Lease("l"))
+        await store.images(NS)
+        assert told == [False, False, False]
+        told.clear()
+        await store.remove_name(NS, "one")
+        await store.remove_image(NS, samples.digest("a"))
+        await store.remove_blob(NS, samples.digest("b"))
+        await store.delete_lease(NS, "l")
+        await store.remove_snapshot(NS, FS, "a.chain")
+        assert told == [True] * 5
+        told.clear()
+        await store.inventory(NS)
+        await store.sweep(NS, Garbage([], [samples.digest("a.layer")], [], []))
+        assert told == []  # by whoever collects garbage
+        with pytest.raises(NotFound):
+            await store.delete_lease(NS, "l")
+        assert told == [True]
+    await store.put_blob(NS, samples.blob("b"))
+    assert told == [True]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
 from orlop.errors import ManifestInvalid, UnsupportedMediaType
-from orlop.model.descriptor import Descriptor, from_node
+from orlop.model.descriptor import Descriptor, encode, from_node
 from orlop.model.digest import Digest
 from orlop.model.document import Node
 from orlop.model.limits import Limits
@@ -119,3 +120,17 @@ def test_data_is_checked_with_the_digests_algorithm() -> None:
 
 def test_descriptors_can_be_in_sets() -> None:
     assert len({read(annotations={"k": "v"}), read(annotations={"k": "v"}), read(size=1)}) == 2
+
+
+def test_programs_are_told_all_but_the_data() -> None:
+    told = {
+        **fields(urls=["https://x.example/a"], annotations={"k": "v"}, artifactType="a/b"),
+        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    }
+    descriptor = from_node(Node(told, "x"))
+    assert from_node(Node(json.loads(encode(descriptor)), "x")) == descriptor
+    assert json.loads(encode(Descriptor("a/b", DIGEST, 0, data=b""))) == {
+        "mediaType": "a/b",
+        "digest": str(DIGEST),
+        "size": 0,
+    }

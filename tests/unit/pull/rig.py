@@ -205,11 +205,13 @@ class Hands:
     Attributes:
         results: what a job gives, by its diffID and mode; an exception is raised.
         once: the same, for the first such job only.
+        read: how many bytes the source of each job had.
     """
 
     results: dict[tuple[Digest, str], Unpacked | Exception] = field(default_factory=dict)
     once: dict[tuple[Digest, str], Exception] = field(default_factory=dict)
     jobs: list[tuple[Digest, str]] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     now: int = 0
     most: int = 0
 
@@ -218,9 +220,11 @@ class Hands:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
+            available = 0
             async for available in job.source.follow():
                 if progress is not None:
                     progress.unpacked(available)
+            self.read.append(available)
             result = self.results.get((job.diff_id, job.mode), Unpacked(disk_bytes=100, inodes=2))
             result = self.once.pop((job.diff_id, job.mode), result)
             if isinstance(result, Exception):

@@ -15,6 +15,7 @@ from orlop.errors import (
     NoMatchingPlatform,
     NotFound,
     OrlopError,
+    SignatureRejected,
     SizeMismatch,
 )
 from orlop.model.descriptor import Descriptor
@@ -106,6 +107,18 @@ async def test_what_came_with_the_answer_is_not_asked_for_again(store: MemorySto
     remote.raw = IMAGE.manifest
     await resolve(remote, store, AMD64)
     assert remote.asked == [IMAGE.id]
+
+
+async def test_what_must_not_be_fetched_is_not(store: MemoryStore) -> None:
+    remote, shown = shelf(), []
+
+    async def refuse(target: Descriptor) -> None:
+        shown.append(target)
+        raise SignatureRejected("no")
+
+    with pytest.raises(SignatureRejected):
+        await resolve(remote, store, AMD64, approve=refuse)
+    assert (shown, remote.asked) == ([INDEX.descriptor], [])
 
 
 async def test_what_the_store_has_is_not_asked_for(store: MemoryStore) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import ArchiveInvalid, DigestMismatch, LimitExceeded, StoreCorrupt, StoreFull
+from orlop.model.limits import DEFAULTS
 from orlop.model.mediatype import Compression
 from orlop.ports.metadata import Usage
 from orlop.ports.observe import NOBODY
@@ -20,6 +21,8 @@ from orlop.pull.flights import Flight, Flights
 from orlop.pull.layer import Layer
 from orlop.pull.pending import TreeState
 from orlop.pull.plan import LayerPlan
+from orlop.pull.processing import Step, StreamProcessor
+from orlop.pull.processors import Processors
 from orlop.pull.shared_lock import SharedLock
 from orlop.pull.slots import Slots, semaphore
 from orlop.pull.traffic import SharedTraffic
@@ -58,6 +61,7 @@ class Bench:
     trees: Trees
     stack: AsyncExitStack
     hands: Hands = field(default_factory=Hands)
+    processors: Processors = field(default_factory=lambda: Processors(None, DEFAULTS))
     slots: Slots = field(default_factory=Slots)
     places: SharedLock = field(default_factory=SharedLock)
     downloads: Flights[Download] = field(default_factory=Flights)
@@ -87,6 +91,7 @@ class Bench:
                 download=download,
                 below=below,
                 below_trees=(),
+                processors=self.processors,
                 slots=self.slots,
                 places=self.places,
                 observer=NOBODY,
@@ -282,16 +287,17 @@ async def test_what_is_released(bench: Bench) -> None:
                 bench.trees.delete(int(name.partition("/")[2]))
 
 
-def bench_layer(bench: Bench) -> Layer:
-    bench.store.blobs[LAYERS[0].digest] = CONTENTS[0]
+def bench_layer(bench: Bench, *steps: Step) -> Layer:
+    bench.store.blobs.setdefault(LAYERS[0].digest, CONTENTS[0])
     return Layer(
-        planned(0),
+        replace(planned(0), steps=steps),
         staging=bench.trees,
         unpacker=bench.hands,
         store=bench.store,
         download=None,
         below=None,
         below_trees=(),
+        processors=bench.processors,
         slots=bench.slots,
         places=bench.places,
         observer=NOBODY,
@@ -321,3 +327,23 @@ async def test_five_hundred_layers_need_no_deep_stack(bench: Bench) -> None:
         below = flight
     assert below is not None
     assert len(below.work._lower()) == 499
+
+
+async def test_a_layer_goes_through_programs(bench: Bench) -> None:
+    program = StreamProcessor("a", ("a/b",), "", "sh", ("-c", "cat; printf more"))
+    layer = bench_layer(bench, Step(program, "a/b"))
+    await layer.run()
+    assert layer.consumed == len(CONTENTS[0])
+    assert bench.hands.read == [len(CONTENTS[0]) + 4]
+    await layer.release()
+
+
+async def test_programs_see_no_blob_that_is_damaged(bench: Bench, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    step = Step(StreamProcessor("a", ("a/b",), "", "sh", ("-c", f"cat >{note}")), "a/b")
+    bench.store.blobs[result(0)] = CONTENTS[1]
+    layer = bench_layer(bench, step)
+    with pytest.raises(StoreCorrupt):
+        await layer.run()
+    assert not note.exists()
+    await layer.release()
