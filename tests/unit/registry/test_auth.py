@@ -122,7 +122,7 @@ async def test_a_refresh_token_is_posted() -> None:
 async def test_a_registry_token_is_sent_as_it_is() -> None:
     async with bearer() as fake, client() as c:
         await c.remote(fake).resolve()
-        (token,) = fake._tokens
+        (token,) = fake.tokens
         fake.clear_requests()
         await c.remote(fake, credentials=Credentials(registry_token=token)).resolve()
         assert paths(fake) == [("HEAD", "latest")] * 2
@@ -228,7 +228,7 @@ async def test_an_endless_token() -> None:
 async def test_lives_that_make_no_sense(life: str) -> None:
     async with bearer() as fake, client() as c:
         await c.remote(fake).resolve()
-        (token,) = fake._tokens
+        (token,) = fake.tokens
         answer = f'{{"access_token": "{token}", "expires_in": {life}}}'.encode()
         fake.fail(Fault(body=answer), path="/token", times=None)
         c.clock.seconds += 1000
@@ -313,7 +313,7 @@ async def test_a_token_service_of_its_own_must_be_allowed() -> None:
             assert service.address in caught.value.hint
         hosts = {fake.address: HostSettings(realms=(service.address,))}
         async with client(RegistrySettings(hosts=hosts)) as c:
-            fake._tokens = service._tokens
+            fake.share_tokens(service)
             await c.remote(fake, credentials=ALICE).resolve()
             assert service.requests[0].headers["authorization"] == "Basic"
 
