@@ -333,3 +333,10 @@ async def test_the_error_names_every_host() -> None:
         text = str(caught.value)
         assert f"not found in registry {fake.address}" in text
         assert f"before that: {fake.address}/library/app:latest: registry {mirror.address}" in text
+
+
+async def test_a_mirror_behind_a_login_page_is_passed_over() -> None:
+    async with FakeRegistry() as mirror, filled() as fake, client() as c:
+        page = Fault(status=200, body=b"<html>", headers={"Content-Type": "text/html"})
+        mirror.fail(page, times=None)
+        assert (await over(c, mirror, upstream=fake).resolve()).descriptor == DESCRIPTOR
