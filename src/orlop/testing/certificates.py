@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WITHIN: Final = 30.0
-_TOKEN_LIFE: Final = 300
 
 KeyKind = Literal["ec", "rsa"]
 
@@ -92,12 +91,15 @@ class TokenSigner:
             registry was told of.
         key: PEM file of its RSA key.
         issuer, service: names that the registry was told of.
+        life: seconds from the signing until the token ends; negative for one that has
+            ended. Registries tolerate clocks that differ by a minute.
     """
 
     certificate: Path
     key: Path
     issuer: str
     service: str
+    life: int = 300
 
     def sign(self, scopes: Sequence[str]) -> str:
         """A token for scopes such as ``repository:library/app:pull,push``."""
@@ -115,8 +117,8 @@ class TokenSigner:
                     "sub": "",
                     "jti": str(uuid.uuid4()),
                     "iat": now,
-                    "nbf": now - 10,
-                    "exp": now + _TOKEN_LIFE,
+                    "nbf": now - 1000,
+                    "exp": now + self.life,
                     "access": access,
                 },
             )
