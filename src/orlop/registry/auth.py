@@ -68,6 +68,7 @@ class Authorizer:
         self._traffic = traffic
         self._account = tokens.account(credentials)
         self._challenge: Challenge | None = None
+        self._token = ""  # the last one that was sent
         self._lock = asyncio.Lock()
 
     @property
@@ -77,12 +78,13 @@ class Authorizer:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must not appear in a message."""
+        """Texts that must not appear in a message: all that the endpoint is sent in confidence."""
+        known = [self._token, *(value for _, value in self._endpoint.headers)]
         held = self._credentials
-        if held is None:
-            return ()
-        basic = _basic(held.username, held.password).partition(" ")[2]
-        return tuple(filter(None, (held.password, held.identity_token, held.registry_token, basic)))
+        if held is not None:
+            basic = _basic(held.username, held.password).partition(" ")[2]
+            known += [held.password, held.identity_token, held.registry_token, basic]
+        return tuple(filter(None, known))
 
     async def header(self) -> str | None:
         """Value of the Authorization field for the next request; None before any challenge.
@@ -106,6 +108,7 @@ class Authorizer:
             token = self._tokens.get(key, self._exchange.clock.monotonic())
             if token is None:
                 token = await self._fetch(key)
+        self._token = token
         return f"Bearer {token}"
 
     def challenged(self, fields: Sequence[str], *, sent: str | None) -> bool:

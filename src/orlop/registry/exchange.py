@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from yarl import URL
 
 from orlop.errors import RegistryProtocol, RegistryUnavailable
+from orlop.registry.failure import GarbledAnswer
 from orlop.registry.policy import check_redirect
 from orlop.registry.response import Response, origin_of
 from orlop.registry.retry import RETRYABLE, Outcome, delay
@@ -104,6 +105,12 @@ class Exchange:
                 wait = self._delay(Outcome(None), attempt)
                 if wait is None:
                     raise
+            except GarbledAnswer:
+                # A kept connection may bring what was left of an answer that lied about
+                # its length: once more, over another one.
+                if attempt > 1:
+                    raise
+                wait = 0.0
             else:
                 if response.status not in RETRYABLE:
                     return response

@@ -31,6 +31,10 @@ class AddressRefusedError(OSError):
     """A name resolves only to addresses that ``reach`` forbids; never leaves this room."""
 
 
+class GarbledAnswer(RegistryProtocol):
+    """What came is no HTTP: a server's nonsense, or the rest of an answer before it."""
+
+
 _NAMES: Final = {
     socket.EAI_NONAME: "host name not found",
     socket.EAI_NODATA: "host name has no address",
@@ -48,7 +52,7 @@ _KINDS: Final[tuple[tuple[type[Exception], type[RegistryError], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, RegistryUnavailable, "no connection within {connect}"),
     (aiohttp.ClientPayloadError, RegistryUnavailable, "connection ended before the answer did"),
     (aiohttp.ServerDisconnectedError, RegistryUnavailable, "connection closed without an answer"),
-    (aiohttp.ClientResponseError, RegistryProtocol, "the answer is not valid HTTP"),
+    (aiohttp.ClientResponseError, GarbledAnswer, "the answer is not valid HTTP"),
     (aiohttp.InvalidURL, RegistryProtocol, "a URL is not valid"),
     (TimeoutError, RegistryUnavailable, "no answer within {header}"),
 )

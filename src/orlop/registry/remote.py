@@ -64,6 +64,7 @@ _NEXT_HOST: Final = (
     AuthPolicy,
     SizeMismatch,
     DigestMismatch,
+    ManifestInvalid,  # a login page in front of it
 )
 """Errors of one host that another one need not have."""
 

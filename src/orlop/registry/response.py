@@ -14,6 +14,7 @@ import aiohttp
 
 from orlop.errors import LimitExceeded, RegistryProtocol
 from orlop.registry.failure import translate
+from orlop.registry.framing import guard
 from orlop.registry.hosts import Origin
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Response:
         self._settings = settings
         self.origin = origin_of(raw.url)
         self.url = raw.url
+        guard(raw, host=self.host)
         if raw.content.at_eof():
             flight.end()
 

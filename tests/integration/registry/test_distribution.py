@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import ssl
 import subprocess
 import time
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,9 +28,8 @@ from orlop.model.digest import Digest
 from orlop.model.mediatype import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from orlop.ports.registry import Credentials
 from orlop.registry.settings import HostSettings, RegistrySettings
-from orlop.testing.distribution import DistributionRegistry, TokenAuth, basic
+from orlop.testing.distribution import DistributionRegistry, basic
 from orlop.testing.fake_registry import FakeRegistry
-from orlop.testing.faults import Fault
 from tests.unit.registry.rig import Authority, client
 
 if TYPE_CHECKING:
@@ -221,63 +218,6 @@ async def test_passwords(tmp_path: Path) -> None:
                 await c.remote(own.address, credentials=wrong).resolve()
             with pytest.raises(AuthFailed, match="wants credentials"):
                 await c.remote(own.address).resolve()
-
-
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def signed(authority: Authority, certificate: Path, key: Path, access: list[object]) -> str:
-    """A JSON web token as the registry wants it (RFC 7519; ES256, chain in ``x5c``)."""
-    der = subprocess.run(
-        ["openssl", "x509", "-in", str(certificate), "-outform", "DER"],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
-    head = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
-    now = int(time.time())
-    claims = {
-        "iss": "test issuer", "aud": "test service", "sub": "", "jti": str(uuid.uuid4()),
-        "iat": now, "nbf": now - 10, "exp": now + 300, "access": access,
-    }  # fmt: skip
-    text = f"{encoded(json.dumps(head).encode())}.{encoded(json.dumps(claims).encode())}"
-    signature = subprocess.run(
-        ["openssl", "dgst", "-sha256", "-sign", str(key)],
-        input=text.encode(), check=True, capture_output=True,
-    ).stdout  # fmt: skip
-    # DER (SEQUENCE of two INTEGERs) to the fixed form of RFC 7518 3.4.
-    first = 4 + signature[3]
-    numbers = (signature[4:first], signature[first + 2 :])
-    fixed = b"".join(n.lstrip(b"\0").rjust(32, b"\0") for n in numbers)
-    return f"{text}.{encoded(fixed)}"
-
-
-async def test_tokens(tmp_path: Path, authority: Authority) -> None:
-    certificate, key = authority.issue("signer", "DNS:signer")
-    everything = {"type": "repository", "name": "library/app", "actions": ["push", "pull"]}
-    pulling = {**everything, "actions": ["pull"]}
-    async with FakeRegistry() as service:
-        auth = TokenAuth(
-            f"{service.url}/token", "test service", "test issuer", authority.certificate
-        )
-        pusher = f"Bearer {signed(authority, certificate, key, [everything])}"
-        with DistributionRegistry(tmp_path, token=auth, authorization=pusher) as own:
-            await asyncio.to_thread(push, own)
-            hosts = {own.address: HostSettings(realms=(service.address,))}
-            async with client(RegistrySettings(hosts=hosts)) as c:
-                token = signed(authority, certificate, key, [pulling])
-                answer = json.dumps({"token": token, "expires_in": 300}).encode()
-                service.fail(Fault(status=200, body=answer), path="/token", times=None)
-                await pull(c.remote(own.address))
-                (asked,) = service.requests
-                assert asked.query == ("service=test+service&scope=repository:library/app:pull")
-                # A token for something else is refused, after one more try.
-                service.clear_rules()
-                other = signed(authority, certificate, key, [])
-                body = json.dumps({"token": other}).encode()
-                service.fail(Fault(status=200, body=body), path="/token", times=None)
-                c.clock.seconds += 4000
-                with pytest.raises(AuthFailed):
-                    await c.remote(own.address).resolve()
 
 
 async def test_tls_with_an_authority_of_its_own(tmp_path: Path, authority: Authority) -> None:

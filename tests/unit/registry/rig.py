@@ -1,10 +1,9 @@
-"""What the tests of the registry room share: a traffic log, a clock, clients, certificates."""
+"""What the tests of the registry room share: a traffic log, a clock, clients."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,16 @@ from orlop.model.reference import Reference
 from orlop.registry.client import RegistryClient
 from orlop.registry.retry import RetryPolicy
 from orlop.registry.settings import RegistrySettings
+from orlop.testing.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from orlop.ports.registry import Credentials
     from orlop.registry.remote import HTTPRemote
     from orlop.testing.fake_registry import FakeRegistry
+
+__all__ = ["QUICK", "Authority", "Client", "HandClock", "TrafficLog", "client", "until"]
 
 QUICK = RetryPolicy(attempts=3, base=0.001, cap=0.002, longest_wait=0.05)
 
@@ -105,46 +106,3 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority of our own, made with the openssl program."""
-
-    directory: Path
-
-    @property
-    def certificate(self) -> Path:
-        return self.directory / "ca.pem"
-
-    @classmethod
-    def make(cls, directory: Path) -> Authority:
-        directory.mkdir(parents=True, exist_ok=True)
-        made = cls(directory)
-        _openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", str(directory / "ca.key"), "-out", str(made.certificate),
-            "-days", "2", "-subj", "/CN=test authority",
-            "-addext", "keyUsage=critical,keyCertSign",
-        )  # fmt: skip
-        return made
-
-    def issue(self, name: str, *names: str, days: int = 2) -> tuple[Path, Path]:
-        """Certificate and key for ``names`` such as ``IP:127.0.0.1``."""
-        key, request = self.directory / f"{name}.key", self.directory / f"{name}.csr"
-        certificate, extensions = self.directory / f"{name}.pem", self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={','.join(names)}\n")
-        _openssl(
-            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}",
-        )  # fmt: skip
-        _openssl(
-            "x509", "-req", "-in", str(request), "-CA", str(self.certificate),
-            "-CAkey", str(self.directory / "ca.key"), "-CAcreateserial",
-            "-days", str(days), "-extfile", str(extensions), "-out", str(certificate),
-        )  # fmt: skip
-        return certificate, key
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)

@@ -13,7 +13,7 @@ from orlop.model.mediatype import OCI_MANIFEST
 from orlop.ports.registry import Credentials
 from orlop.registry.settings import HostSettings, RegistrySettings
 from orlop.testing.fake_registry import FakeRegistry
-from orlop.testing.faults import Fault, redirect
+from orlop.testing.faults import Fault, challenge, redirect
 from tests.unit.registry.rig import Client, client
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def test_a_refresh_token_is_posted() -> None:
 async def test_a_registry_token_is_sent_as_it_is() -> None:
     async with bearer() as fake, client() as c:
         await c.remote(fake).resolve()
-        (token,) = fake._tokens
+        (token,) = fake.tokens
         fake.clear_requests()
         await c.remote(fake, credentials=Credentials(registry_token=token)).resolve()
         assert paths(fake) == [("HEAD", "latest")] * 2
@@ -228,7 +228,7 @@ async def test_an_endless_token() -> None:
 async def test_lives_that_make_no_sense(life: str) -> None:
     async with bearer() as fake, client() as c:
         await c.remote(fake).resolve()
-        (token,) = fake._tokens
+        (token,) = fake.tokens
         answer = f'{{"access_token": "{token}", "expires_in": {life}}}'.encode()
         fake.fail(Fault(body=answer), path="/token", times=None)
         c.clock.seconds += 1000
@@ -313,7 +313,7 @@ async def test_a_token_service_of_its_own_must_be_allowed() -> None:
             assert service.address in caught.value.hint
         hosts = {fake.address: HostSettings(realms=(service.address,))}
         async with client(RegistrySettings(hosts=hosts)) as c:
-            fake._tokens = service._tokens
+            fake.share_tokens(service)
             await c.remote(fake, credentials=ALICE).resolve()
             assert service.requests[0].headers["authorization"] == "Basic"
 
@@ -381,3 +381,18 @@ async def test_no_secret_in_any_repr_or_error() -> None:
             shown.append(repr(cause))
             cause = cause.__cause__ or cause.__context__
         assert not [text for text in shown if "canary" in text]
+
+
+async def test_a_registry_that_tells_what_it_was_sent() -> None:
+    """Tokens and the operator's own header fields are blotted out, too."""
+    async with FakeRegistry(auth="bearer") as fake:
+        hosts = {fake.address: HostSettings(headers={"X-Key": "secret-key"})}
+        async with client(RegistrySettings(hosts=hosts)) as c:
+            token = b'{"token":"secret-token"}'
+            fake.fail(Fault(status=200, body=token), path="/token", times=None)
+            said = b'{"errors":[{"message":"not with secret-token and secret-key"}]}'
+            wanted = challenge(f'Bearer realm="{fake.url}/token",service="s"')
+            fake.fail(wanted, path="/v2/")
+            fake.fail(Fault(status=403, body=said), path="/v2/", times=None)
+            with pytest.raises(AuthFailed, match=r"not with \[REDACTED\] and \[REDACTED\]"):
+                await c.remote(fake).resolve()

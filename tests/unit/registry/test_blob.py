@@ -197,7 +197,8 @@ async def test_lengths_that_are_none(value: str) -> None:
 async def test_two_lengths() -> None:
     async with filled() as fake, client() as c:
         fake.fail(
-            Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc")
+            Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
+            times=None,
         )
         with pytest.raises(RegistryProtocol):
             await read(c.remote(fake))

@@ -18,7 +18,7 @@ from orlop.registry.reach import Neighbourhood
 from orlop.registry.settings import SYSTEM_TLS, HostSettings, RegistrySettings, TLSSettings
 from orlop.registry.transport import Request
 from orlop.testing.fake_registry import FakeRegistry
-from orlop.testing.faults import Fault, redirect
+from orlop.testing.faults import Act, Event, Fault, redirect
 from tests.unit.registry.rig import client
 
 if TYPE_CHECKING:
@@ -198,7 +198,21 @@ async def test_answers_that_are_no_http(raw: bytes) -> None:
         with pytest.raises(RegistryProtocol) as caught:
             await read(c.remote(fake))
         assert len(str(caught.value)) < 200
-        assert len(fake.requests) == 1
+        assert len(fake.requests) <= 2
+
+
+async def test_what_is_left_of_an_earlier_answer_is_not_taken_for_the_next_one() -> None:
+    async with filled() as fake, client() as c:
+        # The head says that there is no body; that comes when the next request is on its way.
+        rest = Fault(headers={"Content-Length": "0"}, events=(Event(Act.PAUSE, 0, seconds=0.05),))
+        fake.fail(rest)
+        question = Question("GET", f"{fake.url}/v2/a/blobs/{LAYER.digest}", SYSTEM_TLS)
+        exchange = c.registry._exchange
+        async with await exchange.ask(question, c.traffic) as response:
+            assert response.length == 0
+        async with await exchange.ask(question, c.traffic) as response:
+            assert await response.read_all(5000, name="error_bytes", within=5) == BLOB
+        assert fake.connections == 2
 
 
 async def test_interim_answers_have_an_end() -> None:

@@ -20,7 +20,7 @@ from orlop.errors import (
     RegistryUnavailable,
     TLSFailed,
 )
-from orlop.registry.failure import AddressRefusedError, translate
+from orlop.registry.failure import AddressRefusedError, GarbledAnswer, translate
 from orlop.registry.settings import RegistrySettings
 
 KEY = ConnectionKey("r.example", 443, True, True, None, None, None)
@@ -52,7 +52,7 @@ def expired() -> ssl.SSLCertVerificationError:
         (aiohttp.ConnectionTimeoutError(), RegistryUnavailable, "no connection within 10 s"),
         (aiohttp.ClientPayloadError("x"), RegistryUnavailable, "ended before the answer did"),
         (aiohttp.ServerDisconnectedError(), RegistryUnavailable, "closed without an answer"),
-        (aiohttp.ClientResponseError(INFO, ()), RegistryProtocol, "not valid HTTP"),
+        (aiohttp.ClientResponseError(INFO, ()), GarbledAnswer, "not valid HTTP"),
         (aiohttp.InvalidURL("x"), RegistryProtocol, "a URL is not valid"),
         (aiohttp.ClientError("x"), RegistryUnavailable, "connection lost"),
         (

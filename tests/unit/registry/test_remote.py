@@ -344,3 +344,10 @@ async def test_the_error_names_every_host() -> None:
             f" MANIFEST_UNKNOWN: manifest unknown (before that: {mirror.address}:"
             " is failing (status 503))"
         )
+
+
+async def test_a_mirror_behind_a_login_page_is_passed_over() -> None:
+    async with FakeRegistry() as mirror, filled() as fake, client() as c:
+        page = Fault(status=200, body=b"<html>", headers={"Content-Type": "text/html"})
+        mirror.fail(page, times=None)
+        assert (await over(c, mirror, upstream=fake).resolve()).descriptor == DESCRIPTOR
