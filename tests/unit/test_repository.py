@@ -20,7 +20,7 @@ HERE: Final = Path(__file__).relative_to(ROOT)
 MODULE_LINES: Final = 500
 FUNCTION_LINES: Final = 80
 
-CODE: Final = ("src", "tests", "bench", "demo", "tools", "examples")
+CODE: Final = ("src", "tests", "bench", "demo", "tools", "examples", "fuzz")
 LOCKS: Final = ("requirements.lock", "requirements-dev.lock")
 
 KNOWN_HOSTS: Final = frozenset(
