@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 REF ?=
+SECONDS ?= 60
 
 BIN := .venv/bin
-SOURCES := src tests bench demo tools examples
+SOURCES := src tests bench demo tools examples fuzz
 
-.PHONY: help demo test check format bench crash proto lock docs clean
+.PHONY: help demo test check format bench crash fuzz proto lock docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -48,6 +49,9 @@ bench: .venv/development ## pulls in turns with containerd, on fresh file system
 
 crash: .venv/development ## kill pulls and removals at every change of the disk (root)
 	$(BIN)/python -m pytest tests/crash
+
+fuzz: .venv/development ## search for bytes that break a parser; SECONDS=60 of each target
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 proto: .venv/development ## generate the gRPC code
 	tools/protoc
