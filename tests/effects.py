@@ -23,6 +23,7 @@ _VERIFIERS: Final = "tests/integration/pull/test_verifiers.py"
 _PROCESSORS: Final = "tests/integration/pull/test_processors.py"
 _CHAIN: Final = f"{_PROCESSORS}::test_a_chain_of_two_and_what_they_are_told"
 _OLD_DOCUMENT: Final = "tests/system/test_hosts.py::test_a_document_of_containerd_1"
+_REGISTRY: Final = "tests/integration/pull/test_registry_keys.py"
 _HOSTS: Final = "tests/integration/registry/test_hosts.py"
 _TRANSFER: Final = "tests/unit/config/test_load.py::test_the_transfer_services_keys"
 
@@ -49,6 +50,17 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "image_decryption.key_model": f"{_PROCESSORS}::test_no_keys_are_allowed",
         "registry.config_path": f"{_HOSTS}::test_a_mirror_serves_the_whole_image",
         "registry.mirrors.NAME.endpoint": _OLD_DOCUMENT,
+        "registry.configs.NAME.auth.username": f"{_REGISTRY}::test_configured_passwords",
+        "registry.configs.NAME.auth.password": f"{_REGISTRY}::test_configured_passwords",
+        "registry.configs.NAME.auth.auth": f"{_REGISTRY}::test_configured_passwords",
+        "registry.configs.NAME.auth.identitytoken": f"{_REGISTRY}::test_configured_identity_tokens",
+        "registry.auths.NAME.username": f"{_REGISTRY}::test_configured_passwords",
+        "registry.auths.NAME.password": f"{_REGISTRY}::test_configured_passwords",
+        "registry.auths.NAME.auth": f"{_REGISTRY}::test_configured_passwords",
+        "registry.auths.NAME.identitytoken": f"{_REGISTRY}::test_configured_identity_tokens",
+        "registry.headers": f"{_REGISTRY}::test_headers",
+        "registry.insecure_registries": f"{_REGISTRY}::test_ca_files_and_insecure_registries",
+        "registry.ca_files": f"{_REGISTRY}::test_ca_files_and_insecure_registries",
         "isolation": (
             "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
         ),
@@ -109,22 +121,6 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
 """The test, as ``FILE::FUNCTION``, by section and by key as the page writes it."""
 
 PENDING: Final[Mapping[str, frozenset[str]]] = {
-    "io.containerd.cri.v1.images": frozenset(
-        {
-            "concurrent_layer_fetch_buffer",
-            "min_pull_rate",
-            "registry.configs.NAME.auth.username",
-            "registry.configs.NAME.auth.password",
-            "registry.configs.NAME.auth.auth",
-            "registry.configs.NAME.auth.identitytoken",
-            "registry.auths.NAME.username",
-            "registry.auths.NAME.password",
-            "registry.auths.NAME.auth",
-            "registry.auths.NAME.identitytoken",
-            "registry.headers",
-            "registry.insecure_registries",
-            "registry.ca_files",
-        }
-    ),
+    "io.containerd.cri.v1.images": frozenset({"concurrent_layer_fetch_buffer", "min_pull_rate"}),
 }
 """Keys without such a test."""
