@@ -46,6 +46,7 @@ bench: .venv/development ## pulls in turns with containerd, on fresh file system
 	@tools/test-servers debootstrap
 	$(BIN)/python -m bench.pull
 	$(BIN)/python -m bench.limit
+	$(BIN)/python -m bench.download
 
 crash: .venv/development ## kill pulls and removals at every change of the disk (root)
 	$(BIN)/python -m pytest tests/crash

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PIPELINE: Final = "tests/unit/pull/test_pipeline.py"
+_TRANSPORT: Final = "tests/unit/registry/test_transport.py"
 _WITHOUT_EFFECT: Final = "tests/unit/config/test_sections.py::test_a_key_without_effect_is_accepted"
 _KEYS: Final = "tests/integration/pull/test_keys.py"
 _SECTIONS: Final = "tests/integration/pull/test_sections.py"
@@ -34,6 +35,15 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "max_concurrent_unpacks": f"{_PIPELINE}::test_unpacks_of_all_images",
         "image_pull_progress_timeout": (
             "tests/integration/pull/test_faults.py::test_a_pull_that_gets_no_bytes"
+        ),
+        "concurrent_layer_fetch_buffer": f"{_PIPELINE}::test_a_large_layer_in_parts",
+        "min_pull_rate": f"{_PIPELINE}::test_a_drip_is_too_slow",
+        "max_download_rate": f"{_PIPELINE}::test_a_limit_of_bytes_per_second_is_no_stall",
+        "max_connections_per_host": (
+            f"{_TRANSPORT}::test_a_host_answers_only_so_many_requests_at_once"
+        ),
+        "max_connections": (
+            f"{_TRANSPORT}::test_all_hosts_together_answer_only_so_many_requests_at_once"
         ),
         "image_pull_with_sync_fs": f"{_KEYS}::test_image_pull_with_sync_fs",
         "disable_snapshot_annotations": f"{_KEYS}::test_disable_snapshot_annotations",
@@ -119,8 +129,3 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """The test, as ``FILE::FUNCTION``, by section and by key as the page writes it."""
-
-PENDING: Final[Mapping[str, frozenset[str]]] = {
-    "io.containerd.cri.v1.images": frozenset({"concurrent_layer_fetch_buffer", "min_pull_rate"}),
-}
-"""Keys without such a test."""

@@ -27,6 +27,7 @@ from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
 from orlop.errors import InvalidArgument
 from orlop.plugins.registration import Context, Registration, Skipped
 from orlop.settings import (
+    client_settings,
     processing_settings,
     pull_settings,
     schedule_settings,
@@ -85,10 +86,14 @@ PULL_KEYS = (
     "image_pull_progress_timeout",
     "max_concurrent_downloads",
     "max_concurrent_unpacks",
+    "max_download_rate",
     "max_total_downloads",
     "min_pull_rate",
 )
 """Keys of the images section that the next pull heeds."""
+
+REGISTRY_KEYS = ("max_connections", "max_connections_per_host", "registry")
+"""Ditto, that the registry client heeds."""
 
 SERVICE_KEYS = ("pinned_images", "runtime_platforms")
 """Ditto, that the image service heeds at once."""
@@ -263,16 +268,15 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
 
     from orlop.linux.clock import SystemClock
     from orlop.registry.client import RegistryClient
-    from orlop.registry.configure import registry_settings
 
-    settings = registry_settings(cast("ImageConfig", context.config).registry)
+    settings = client_settings(cast("ImageConfig", context.config), os.environ)
     warn = structlog.get_logger().warning
     client = RegistryClient(settings, clock=SystemClock(), warn=warn)
 
     def prepare(config: object) -> Commit:
-        return partial(client.reload, registry_settings(cast("ImageConfig", config).registry))
+        return partial(client.reload, client_settings(cast("ImageConfig", config), os.environ))
 
-    context.on_reload(prepare, keys=("registry",))
+    context.on_reload(prepare, keys=REGISTRY_KEYS)
     try:
         yield client
     finally:

@@ -7,6 +7,7 @@ only place where both are named. Pure, but for the machine's own platform.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.config.related import VerifierConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from orlop.pull.pipeline import PullSettings
     from orlop.pull.processing import Processing
     from orlop.pull.verifiers import VerifierSettings
+    from orlop.registry.settings import RegistrySettings
 
 
 def pull_settings(config: ImageConfig) -> PullSettings:
@@ -34,6 +36,22 @@ def pull_settings(config: ImageConfig) -> PullSettings:
         concurrent_unpacks=config.max_concurrent_unpacks,
         keep_layers=not config.discard_unpacked_layers,
         annotate_snapshots=not config.disable_snapshot_annotations,
+        min_rate=config.min_pull_rate,
+        max_rate=config.max_download_rate,
+        part_bytes=config.concurrent_layer_fetch_buffer,
+    )
+
+
+def client_settings(config: ImageConfig, environment: Mapping[str, str]) -> RegistrySettings:
+    """What the registry client is told; the environment names the proxies."""
+    from orlop.registry.configure import registry_settings
+    from orlop.registry.proxy import from_environment
+
+    return replace(
+        registry_settings(config.registry),
+        connections_per_host=config.max_connections_per_host,
+        connections=config.max_connections,
+        proxies=from_environment(environment),
     )
 
 

@@ -18,6 +18,7 @@ from orlop.registry.settings import SYSTEM_TLS, RegistrySettings
 from orlop.registry.transport import Request, Transport
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault, challenge
+from orlop.testing.manual_clock import ManualClock
 from orlop.testing.scenarios import endless_head
 from tests.hostile.rows import case, row
 from tests.unit.registry.rig import TrafficLog, client
@@ -51,7 +52,8 @@ def named(transport: Transport, home: Neighbourhood | None, names: Names) -> Non
 
 @row("H33")
 async def test_a_name_that_is_moved_inside_between_two_questions() -> None:
-    transport, traffic = Transport(RegistrySettings(connect_timeout=0.3), DEFAULTS), TrafficLog()
+    transport = Transport(RegistrySettings(connect_timeout=0.3), DEFAULTS, ManualClock())
+    traffic = TrafficLog()
     async with FakeRegistry() as inside:
         named(transport, Neighbourhood.PUBLIC, Names(["127.0.0.1"], ["169.254.169.254"]))
         url = URL(f"http://token.example:{inside.port}/token")
@@ -66,7 +68,8 @@ async def test_a_name_that_is_moved_inside_between_two_questions() -> None:
 
 @row("H33")
 async def test_of_many_addresses_one_that_answers_is_enough() -> None:
-    transport, traffic = Transport(RegistrySettings(), DEFAULTS), TrafficLog()
+    transport = Transport(RegistrySettings(), DEFAULTS, ManualClock())
+    traffic = TrafficLog()
     with socket.socket() as full:  # its queue is full: it drops further SYNs
         full.bind(("127.0.0.2", 0))
         full.listen(0)

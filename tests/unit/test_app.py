@@ -19,6 +19,7 @@ from orlop.builtin import (
     DOOR,
     ENTRANCE,
     PULL_KEYS,
+    REGISTRY_KEYS,
     SERVICE,
     SERVICE_KEYS,
     SNAPSHOTTER,
@@ -336,7 +337,7 @@ def test_of_every_key_it_is_known_whether_it_can_change() -> None:
         "stats_collect_period",
         "use_local_image_pull",
     }
-    changing = {*PULL_KEYS, *SERVICE_KEYS, "registry", "drain_timeout"}
+    changing = {*PULL_KEYS, *REGISTRY_KEYS, *SERVICE_KEYS, "drain_timeout"}
     assert changing | restart == set(ImageConfig.__struct_fields__)
     assert changing.isdisjoint(restart)
     page = (Path(__file__).parents[2] / "docs/rooms/daemon.md").read_text()

@@ -189,9 +189,24 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=_MAX_BYTES),
         key(
-            "orlop: A pull that receives fewer bytes per second than this, on average over "
-            "image_pull_progress_timeout, is cancelled; 0 is off."
+            "orlop: A pull that receives fewer bytes per second than this while it waits for "
+            "bytes, on average over image_pull_progress_timeout, is cancelled; 0 is off."
         ),
+    ] = 0
+    max_download_rate: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_BYTES),
+        key("orlop: Bytes per second that all downloads together may take; 0 is no limit."),
+    ] = 0
+    max_connections_per_host: Annotated[
+        int,
+        Meta(ge=1, le=_MAX_COUNT),
+        key("orlop: Requests to one registry host at the same time; more have to wait."),
+    ] = 32
+    max_connections: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_COUNT),
+        key("orlop: Requests to all hosts together at the same time; 0 is no limit."),
     ] = 0
     image_pull_with_sync_fs: Annotated[
         bool,

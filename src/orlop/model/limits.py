@@ -77,6 +77,10 @@ class Limits:
     header_fields: int = 100
     """Fields in a response's header; registries behind several proxies send some dozens."""
 
+    parts_bytes: int = 64 * _MIB
+    """Parts of one layer that are fetched side by side: those that are ahead of the disk
+    are in memory. The configuration may ask for smaller parts."""
+
     redirects: int = 5
     """Redirects of one request. Registries redirect once, to their storage; a mirror
     in front adds one or two."""

@@ -52,7 +52,9 @@ class Traffic(Protocol):
     """Counts what is in flight; the progress watchdog reads it.
 
     A request is in flight from its sending until the last byte of its body
-    has been read, whatever happens to the bytes afterwards.
+    has been read, whatever happens to the bytes afterwards. It is paused while
+    nobody reads on: once its head is there until its body is read for the first
+    time, and between two reads. A paused request is resumed before it finishes.
     """
 
     def request_started(self, host: str) -> None:
@@ -60,6 +62,12 @@ class Traffic(Protocol):
 
     def request_finished(self, host: str) -> None:
         """The last byte of its body was read, or it failed."""
+
+    def request_paused(self, host: str) -> None:
+        """Nobody waits for more of its answer: what comes next is our turn, not the host's."""
+
+    def request_resumed(self, host: str) -> None:
+        """More of its body is waited for."""
 
     def received(self, count: int) -> None:
         """``count`` bytes of some body arrived."""
@@ -73,6 +81,13 @@ class BlobStream(Protocol):
         """Offset in the blob of the first byte that ``read`` returns.
 
         It is the offset that was asked for, or 0 when the registry ignored the range.
+        """
+
+    @property
+    def end(self) -> int:
+        """Offset in the blob after the last byte that ``read`` returns.
+
+        It is the end that was asked for, or the blob's when the registry ignored the range.
         """
 
     async def read(self) -> bytes:
@@ -106,10 +121,20 @@ class Remote(Protocol):
             NotFound, AuthFailed, AuthPolicy, RegistryError: as ``resolve``.
         """
 
+    async def prove(self, descriptor: Descriptor) -> None:
+        """Make sure that the caller may have a layer, without fetching it.
+
+        Raises:
+            NotFound, AuthFailed, AuthPolicy, RegistryError: as ``resolve``.
+        """
+
     def blob(
-        self, descriptor: Descriptor, *, offset: int = 0
+        self, descriptor: Descriptor, *, offset: int = 0, length: int = 0
     ) -> AbstractAsyncContextManager[BlobStream]:
-        """Open a layer's bytes from ``offset`` (less than its size).
+        """Open ``length`` bytes of a layer from ``offset`` (less than its size); 0 is all the rest.
+
+        Asked once, of one host after the other: whoever wants more of a broken
+        body, or of a host that is failing, asks again.
 
         The request ends when its last byte has been read; leaving the ``with``
         earlier closes the connection. Raises on entering as ``resolve`` does.

@@ -3,15 +3,18 @@
 The ingest's file is the only buffer: a thread hashes and appends while the
 event loop reads on, and workers follow the same file. A broken connection is
 taken up again at the offset that was reached; an ingest outlives a failed
-download, and the next one continues it.
+download, and the next one continues it. A registry that cannot continue is asked
+for the whole blob again, and the bytes that are here are skipped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orlop.errors import (
     AuthFailed,
@@ -24,30 +27,63 @@ from orlop.errors import (
     RegistryUnavailable,
     Unavailable,
 )
-from orlop.pull.completion import completed, in_thread
+from orlop.pull.append import Appender
+from orlop.pull.completion import in_thread
+from orlop.pull.patience import Patience
 from orlop.pull.pending import PendingBlob
+from orlop.pull.ranges import in_parts
+from orlop.pull.space import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from orlop.model.descriptor import Descriptor
+    from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore, Ingest
     from orlop.ports.registry import BlobStream, Remote
     from orlop.ports.unpack import Source
+    from orlop.pull.rate import TokenBucket
     from orlop.pull.slots import Slots
     from orlop.pull.traffic import SharedTraffic
-
-_BATCH_BYTES: Final = 1024 * 1024
-"""How much is handed to the writing thread at once: fewer hops between threads."""
-
-_FUTILE_TRIES: Final = 5
-"""Connections in a row that may break without bringing a single new byte."""
-
-_LONGEST_PAUSE: Final = 5.0
 
 
 class Restarted(Unavailable):
     """What was downloaded so far was wrong and is being fetched again from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A limit of bytes per second for all who share it."""
+
+    bucket: TokenBucket
+    clock: Clock
+
+    async def rest(self, count: int) -> None:
+        """``count`` bytes were read: wait until more may be."""
+        if seconds := self.bucket.take(count, self.clock.monotonic()):
+            await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What downloads of all pulls have in common.
+
+    Attributes:
+        patience: with one download.
+        jitter: random values from 0 to 1.
+        ledger: is told what is still to come.
+        speed: bounds all downloads together; None is as fast as possible.
+        part_bytes: size of the parts that a blob is fetched in, side by side; 0 is in one piece.
+        parallel: how many parts at once.
+    """
+
+    patience: Callable[[], Patience] = Patience
+    jitter: Callable[[], float] = random.random
+    ledger: Ledger = field(default_factory=Ledger)
+    speed: Speed | None = None
+    part_bytes: int = 0
+    parallel: int = 1
 
 
 def ingest_ref(descriptor: Descriptor) -> str:
@@ -64,13 +100,16 @@ class Download:
     Args:
         traffic: what the offered remotes count on.
         slots: one is taken while connected to the registry.
-        pause: seconds before a broken connection is made again; doubled each time.
+        terms: what it has in common with others.
+        repository: where its first pull gets it from.
+        key: names it in the ledger; None is by its digest.
 
     Attributes:
         available: bytes that may be read from the ingest.
         fetched: bytes that came over the network.
         waiting: True until there is a slot for it.
         generation: how often it was started over; bytes of different ones do not mix.
+        repositories: whose readers may have it; who comes from elsewhere has to show that.
     """
 
     def __init__(
@@ -80,7 +119,9 @@ class Download:
         store: BlobStore,
         traffic: SharedTraffic,
         slots: Slots,
-        pause: float = 0.1,
+        terms: Terms | None = None,
+        repository: str = "",
+        key: Hashable = None,
     ) -> None:
         self.descriptor = descriptor
         self.traffic = traffic
@@ -89,11 +130,13 @@ class Download:
         self.fetched = 0
         self.waiting = True
         self.generation = 0
+        self.repositories = {repository}
+        self._key = descriptor.digest if key is None else key
         self._store = store
         self._slots = slots
-        self._pause = pause
+        self._terms = terms or Terms()
         self._remotes: list[Remote] = []
-        self._refusal: OrlopError | None = None
+        self._refusals: list[tuple[Remote, OrlopError]] = []
         self._complete = False
         self._failed = False
         self._kept = True
@@ -110,6 +153,16 @@ class Download:
         finally:
             if remote in self._remotes:
                 self._remotes.remove(remote)
+
+    def require(self, remote: Remote) -> None:
+        """Make sure that ``remote`` has not refused it, whoever else has given it.
+
+        Raises:
+            OrlopError: why it has.
+        """
+        for refused, error in self._refusals:
+            if refused is remote:
+                raise error
 
     def give_up_bytes(self) -> None:
         """Do not keep what was fetched for another time: the disk is full of it."""
@@ -225,35 +278,51 @@ class Download:
 
         What one of the pulls cannot have, another one may.
         """
+        patience = self._terms.patience()
         furthest = ingest.offset
-        futile = 0
+        denial: OrlopError | None = None  # why it is asked for without a range
         while ingest.offset < self.descriptor.size:
             remote = self._remote()
-            before = ingest.offset
+            offset = 0 if denial else ingest.offset
+            in_one = denial is not None or not self._has_parts(offset)
             try:
-                async with remote.blob(self.descriptor, offset=before) as stream:
-                    self._joined |= before > 0
+                async with self._stream(remote, offset, in_one=in_one) as stream:
+                    self._joined |= ingest.offset > 0
                     await self._copy(stream, ingest)
                 continue
             except RegistryUnavailable as error:
                 failure: OrlopError = error
                 self._move_back(remote)
             except (RegistryError, AuthFailed, PermissionDenied, NotFound) as error:
-                failure = self._refusal = error
-                if before and isinstance(error, RegistryProtocol):
-                    await self._start_over(ingest)  # it cannot continue where we stopped
-                elif not self._without(remote):
-                    raise
-            futile = 0 if ingest.offset > furthest else futile + 1
-            if futile >= _FUTILE_TRIES:
-                raise failure
+                failure = error
+                if isinstance(error, RegistryProtocol) and (offset or not in_one):
+                    denial = error
+                else:
+                    self._refused(remote, error)
+            moved = ingest.offset > furthest
+            pause = patience.pause(moved=moved, jitter=self._terms.jitter())
+            if pause is None:
+                raise denial or failure
             furthest = max(furthest, ingest.offset)
-            await asyncio.sleep(min(self._pause * 2 ** max(futile - 1, 0), _LONGEST_PAUSE))
+            await asyncio.sleep(pause)
+
+    def _has_parts(self, offset: int) -> bool:
+        """True when there is enough after ``offset`` to fetch it in parts."""
+        terms = self._terms
+        return 0 < terms.part_bytes < self.descriptor.size - offset and terms.parallel > 1
+
+    def _stream(
+        self, remote: Remote, offset: int, *, in_one: bool
+    ) -> AbstractAsyncContextManager[BlobStream]:
+        if in_one:
+            return remote.blob(self.descriptor, offset=offset)
+        part, parallel = self._terms.part_bytes, self._terms.parallel
+        return in_parts(remote, self.descriptor, offset=offset, part=part, parallel=parallel)
 
     def _remote(self) -> Remote:
         if self._remotes:
             return self._remotes[0]
-        raise self._refusal or Unavailable(f"nobody waits for blob {self.descriptor.digest}")
+        raise Unavailable(f"nobody waits for blob {self.descriptor.digest}")
 
     def _move_back(self, remote: Remote) -> None:
         """Ask the others first, the next time."""
@@ -261,52 +330,33 @@ class Download:
             self._remotes.remove(remote)
             self._remotes.append(remote)
 
-    def _without(self, remote: Remote) -> bool:
-        """Ask this one no more; False when there is no other."""
+    def _refused(self, remote: Remote, error: OrlopError) -> None:
+        """Ask this one no more; raises ``error`` when there is no other."""
+        self._refusals.append((remote, error))
         if remote in self._remotes:
             self._remotes.remove(remote)
-        return bool(self._remotes)
+        if not self._remotes:
+            raise error
 
     async def _copy(self, stream: BlobStream, ingest: Ingest) -> None:
         """Read on while a thread hashes and writes what came before."""
         skip = ingest.offset - stream.start  # the registry ignored the range
-        writing: asyncio.Future[None] | None = None
-        batch: list[bytes] = []
-        size = 0
-        try:
-            while chunk := await stream.read():
-                self.fetched += len(chunk)
-                if skip:
-                    dropped = min(skip, len(chunk))
-                    skip -= dropped
-                    chunk = chunk[dropped:]
-                batch.append(chunk)
-                size += len(chunk)
-                if size >= _BATCH_BYTES or (writing is None or writing.done()):
-                    if writing is not None:
-                        with self.traffic.held():
-                            await completed(writing)
-                    writing = self._write(ingest, batch)
-                    batch, size = [], 0
-        finally:
-            if writing is not None:
-                await completed(writing)
-            if batch:
-                await completed(self._write(ingest, batch))
 
-    def _write(self, ingest: Ingest, batch: list[bytes]) -> asyncio.Future[None]:
-        """Append in a thread, then tell the followers."""
-
-        def append() -> None:
-            for chunk in batch:
-                ingest.write(chunk)
-
-        async def work() -> None:
-            await asyncio.to_thread(append)
+        def written() -> None:
+            left = self.descriptor.size - ingest.offset
+            self._terms.ledger.set_left(self._key, left)
             self.available = ingest.offset
             self._tell()
 
-        return asyncio.ensure_future(work())
+        async with Appender(ingest, written) as appender:
+            while chunk := await stream.read():
+                self.fetched += len(chunk)
+                new = chunk[skip:] if skip else chunk
+                skip -= len(chunk) - len(new)
+                if new:
+                    await appender.add(new)
+                if self._terms.speed is not None:
+                    await self._terms.speed.rest(len(chunk))
 
 
 class _Growing:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.model.limits import DEFAULTS, Limits
+from orlop.pull.download import Download, Speed, Terms
 from orlop.pull.flights import Flights
 from orlop.pull.processing import NOTHING, Processing
 from orlop.pull.processors import Processors
 from orlop.pull.publish import ImagePublisher
+from orlop.pull.rate import TokenBucket
 from orlop.pull.shared_lock import SharedLock
-from orlop.pull.slots import Slots, semaphore
+from orlop.pull.slots import Pool
+from orlop.pull.space import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +29,12 @@ if TYPE_CHECKING:
     from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
     from orlop.pull.documents import Document
-    from orlop.pull.download import Download
     from orlop.pull.layer import Layer
+
+_SMALLEST_PART: Final = 512
+_PARALLEL: Final = 4
+"""Parts at once when the number of downloads is not limited."""
+_BURST_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,10 @@ class PullSettings:
         keep_layers: blobs of layers stay in the store when they are unpacked.
         annotate_snapshots: snapshots are labelled with the image and layer they come from.
         processing: programs that layers go through.
+        min_rate: bytes per second below which a pull is cancelled; 0 is none.
+        max_rate: bytes per second of all downloads together; 0 is no limit.
+        part_bytes: size of the parts of a layer that are fetched side by side; below
+            512 a layer is fetched in one piece.
     """
 
     progress_timeout: float = 300.0
@@ -51,6 +62,9 @@ class PullSettings:
     keep_layers: bool = True
     annotate_snapshots: bool = False
     processing: Processing = NOTHING
+    min_rate: int = 0
+    max_rate: int = 0
+    part_bytes: int = 0
     limits: Limits = DEFAULTS
 
 
@@ -81,13 +95,15 @@ class Parts:
 
 
 class Shared:
-    """What all pulls have together: flights, slots and the one who publishes."""
+    """What all pulls have together: flights, slots, space and the one who publishes."""
 
     def __init__(self, parts: Parts, settings: PullSettings) -> None:
         self.downloads: Flights[Download] = Flights()
         self.layers: Flights[Layer] = Flights()
         self.documents: Flights[Document] = Flights()
         self.processors = Processors(parts.spool, settings.limits)
+        self.ledger = Ledger()
+        self._clock = parts.clock
         self.limit(settings)
         self.places = SharedLock()
         self.publisher = ImagePublisher(
@@ -101,6 +117,20 @@ class Shared:
 
     def limit(self, settings: PullSettings) -> None:
         """Count afresh from now on; who holds a slot keeps it, and is not counted again."""
-        self.total_downloads = semaphore(settings.total_downloads)
+        self.total_downloads = Pool(settings.total_downloads)
         # Blobs that are here already wait for no download: they need a limit, too.
-        self.unpacks = Slots(semaphore(settings.concurrent_unpacks or settings.total_downloads))
+        self.unpacks = Pool(settings.concurrent_unpacks or settings.total_downloads)
+        self.terms = _terms(settings, self.ledger, self._clock)
+
+
+def _terms(settings: PullSettings, ledger: Ledger, clock: Clock) -> Terms:
+    rate = settings.max_rate
+    limit = settings.concurrent_downloads
+    parallel = limit if limit > 0 else _PARALLEL
+    part = min(settings.part_bytes, settings.limits.parts_bytes // parallel)
+    return Terms(
+        ledger=ledger,
+        speed=Speed(TokenBucket(rate, rate * _BURST_SECONDS), clock) if rate else None,
+        part_bytes=part if part >= _SMALLEST_PART else 0,
+        parallel=parallel,
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from orlop.config.durations import Duration
 from orlop.errors import OrlopError, Stalled
 from orlop.pull.completion import settled
 from orlop.pull.parts import Parts, PullSettings, Shared
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import PullRequest
+    from orlop.pull.watchdog import Verdict
 
 __all__ = ["Parts", "Pipeline", "PullSettings"]
 
 _TICK: Final = 0.1
 _MEGABYTE: Final = 1_000_000
+_NANOSECONDS: Final = 1_000_000_000
 
 
 class Pipeline:
@@ -62,7 +65,8 @@ class Pipeline:
         """
         parts = self._parts
         tracker = Tracker(str(request.reference), str(request.platform), parts.clock)
-        meter = Meter(Watchdog(self._settings.progress_timeout), parts.clock)
+        watchdog = Watchdog(self._settings.progress_timeout, self._settings.min_rate)
+        meter = Meter(watchdog, parts.clock)
         one = Pull(parts, self._settings, self._shared, request, tracker, meter)
         parts.observer.pull_started(tracker.reference)
         self._running.append(tracker)
@@ -89,31 +93,40 @@ async def _watched(
     progress: Callable[[PullProgress], None] | None,
 ) -> Image:
     """Wait for a pull, report on it, and end it when it stalls or the caller gives up."""
-    interval = meter.watchdog.interval or None
+    every = meter.watchdog.interval
     if progress is not None:
-        interval = min(_TICK, interval or _TICK)
+        every = min(_TICK, every or _TICK)
     try:
         while not task.done():
-            await asyncio.wait({task}, timeout=interval)
+            await asyncio.wait({task}, timeout=every or None)
             if task.done():
                 break
             if progress is not None:
                 progress(tracker.picture())
-            if meter.stalled():
-                raise _stalled(tracker.picture(), meter)
+            if verdict := meter.look():
+                raise _stalled(verdict, tracker.picture(), meter)
         return task.result()
     finally:
         task.cancel()
         await settled(task)
 
 
-def _stalled(picture: PullProgress, meter: Meter) -> Stalled:
+def _stalled(verdict: Verdict, picture: PullProgress, meter: Meter) -> Stalled:
+    dog = meter.watchdog
+    if verdict == "silent":
+        why = f"no progress for {_duration(dog.timeout)}"
+    else:
+        why = f"less than {dog.min_rate:.0f} bytes/s for {_duration(dog.window)}"
+    where = f", waiting for {', '.join(meter.hosts)}" if meter.hosts else ""
     here = sum(1 for layer in picture.layers if layer.downloaded == layer.size)
     return Stalled(
-        f"no progress for {meter.watchdog.timeout:g}s: {here} of {len(picture.layers)} layers,"
-        f" {picture.downloaded / _MEGABYTE:.1f} of {picture.total / _MEGABYTE:.1f} MB,"
-        f" waiting for {', '.join(meter.hosts)}"
+        f"{why}: {here} of {len(picture.layers)} layers,"
+        f" {picture.downloaded / _MEGABYTE:.1f} of {picture.total / _MEGABYTE:.1f} MB{where}"
     )
+
+
+def _duration(seconds: float) -> str:
+    return str(Duration(round(seconds * _NANOSECONDS)))
 
 
 def _code(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, TypeAlias
 
 from orlop.errors import Internal, NotFound, StoreCorrupt, StoreFull
 from orlop.ports.observe import PullEnded
@@ -21,11 +21,11 @@ from orlop.pull.isolation import Isolated
 from orlop.pull.layer import Layer
 from orlop.pull.plan import Documents, LayerPlan, Plan, make, names_of
 from orlop.pull.publish import Finished
-from orlop.pull.slots import Slots, semaphore
+from orlop.pull.slots import Pool, Slots
 from orlop.pull.traffic import Meter, SharedTraffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from orlop.model.descriptor import Descriptor
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from orlop.ports.gc import Protection
     from orlop.ports.metadata import Image
     from orlop.ports.pull import PullRequest
+    from orlop.ports.registry import Remote, Traffic
     from orlop.ports.snapshots import LayerStaging
     from orlop.pull.flights import Flight
     from orlop.pull.parts import Parts, PullSettings, Shared
     from orlop.pull.pending import PendingBlob
     from orlop.pull.progress import Tracker
 
-_MEGABYTE: Final = 1_000_000
+Proof: TypeAlias = "Callable[[], Coroutine[None, None, object]]"
 
 
 class Pull:
@@ -66,9 +67,11 @@ class Pull:
         self._request = request
         self._tracker = tracker
         self._meter = meter
-        self._image_slots = semaphore(settings.concurrent_downloads)
         # Taken now: new settings are for the pulls after this one.
-        self._total_downloads, self._unpacks = shared.total_downloads, shared.unpacks
+        own = Pool(settings.concurrent_downloads)
+        self._downloads = Slots(own, shared.total_downloads, lane=self)
+        self._unpacks = Slots(shared.unpacks, lane=self)
+        self._terms = shared.terms
         self._missing_documents: Mapping[Digest, bytes] = {}
         self._store: BlobStore = parts.store
         if parts.isolated:
@@ -78,9 +81,7 @@ class Pull:
         """Do it all; the image is visible when this returns. Raises OrlopError."""
         parts, request = self._parts, self._request
         self._tracker.phase = "resolving"
-        remote = parts.registry.remote(
-            request.reference, credentials=request.credentials, traffic=self._meter
-        )
+        remote = self._remote(self._meter)
         documents = await image_documents.resolve(
             remote,
             self._store,
@@ -94,7 +95,6 @@ class Pull:
             plan = await self._plan(documents, protection)
             if plan.complete and not self._missing_documents and await self._is_listed(plan):
                 return await self._image(plan)
-            await self._check_space(plan)
             try:
                 await self._work(plan)
             except StoreCorrupt:
@@ -222,29 +222,36 @@ class Pull:
         here = (image for image in images if image.record.snapshotter == plan.snapshotter)
         return next(here, None)
 
-    async def _check_space(self, plan: Plan) -> None:
-        wanted = {ingest_ref(la.descriptor) for la in plan.layers if la.fetch}
-        ingests = await in_thread(self._store.status) if wanted else []
-        here = sum(ingest.offset for ingest in ingests if ingest.ref in wanted)
-        needed, free = plan.fetch_bytes - here, self._parts.free_bytes()
-        if needed > free:
-            raise StoreFull(
-                f"pull of {self._tracker.reference} needs {needed / _MEGABYTE:.1f} MB"
-                f" for its layers alone, {free / _MEGABYTE:.1f} MB are free",
-                hint="remove images, or give the store a larger file system",
-            )
+    async def _left(self, plan: Plan) -> dict[Hashable, int]:
+        """Bytes that are to come, by layer; those of an earlier pull are on the disk already."""
+        wanted = {ingest_ref(la.descriptor): la.descriptor for la in plan.layers if la.fetch}
+        left: dict[Hashable, int] = {self._key(one): one.size for one in wanted.values()}
+        for ingest in await in_thread(self._store.status) if wanted else []:
+            if (found := wanted.get(ingest.ref)) is not None:
+                left[self._key(found)] = max(0, found.size - ingest.offset)
+        return left
+
+    def _key(self, descriptor: Descriptor) -> tuple[str, Digest]:
+        """What names a download that pulls may share."""
+        return (self._request.namespace if self._parts.isolated else "", descriptor.digest)
 
     # Working.
 
     async def _work(self, plan: Plan) -> None:
+        left = await self._left(plan)
         self._tracker.phase = "pulling"
         async with AsyncExitStack() as stack:
-            downloads = await self._join_downloads(stack, plan)
+            claim = self._shared.ledger.entered(
+                self._tracker.reference, left, free=self._parts.free_bytes()
+            )
+            stack.enter_context(claim)
+            proofs: list[Proof] = []
+            downloads = await self._join_downloads(stack, plan, proofs)
             layers = await self._join_layers(stack, plan, downloads)
             self._tracker.downloads = {digest: one.work for digest, one in downloads.items()}
             self._tracker.layers = {chain_id: one.work for chain_id, one in layers.items()}
             try:
-                await _all_done([*downloads.values(), *layers.values()])
+                await _all_done([*proofs, *(layer.done for layer in layers.values())])
                 await self._publish(stack, plan)
             except StoreFull:
                 for download in self._tracker.downloads.values():
@@ -252,38 +259,58 @@ class Pull:
                 raise
 
     async def _join_downloads(
-        self, stack: AsyncExitStack, plan: Plan
+        self, stack: AsyncExitStack, plan: Plan, proofs: list[Proof]
     ) -> dict[Digest, Flight[Download]]:
-        """Start, or join, the download of every blob that is to be fetched."""
+        """Start, or join, the download of every blob that is to be fetched.
+
+        Each adds to ``proofs`` what waits for it and shows that this caller may have it.
+        """
         flights: dict[Digest, Flight[Download]] = {}
         for layer in plan.layers:
             digest = layer.descriptor.digest
             if layer.fetch and digest not in flights:
-                flights[digest] = await self._join_download(stack, layer)
+                flights[digest] = await self._join_download(stack, layer, proofs)
         return flights
 
-    async def _join_download(self, stack: AsyncExitStack, layer: LayerPlan) -> Flight[Download]:
+    async def _join_download(
+        self, stack: AsyncExitStack, layer: LayerPlan, proofs: list[Proof]
+    ) -> Flight[Download]:
+        reference, descriptor = self._request.reference, layer.descriptor
+        repository = f"{reference.domain}/{reference.path}"
+        key = self._key(descriptor)
+
         def make_download() -> Download:
             return Download(
-                layer.descriptor,
+                descriptor,
                 store=self._store,
                 traffic=SharedTraffic(),
-                slots=Slots(self._image_slots, self._total_downloads),
+                slots=self._downloads,
+                terms=self._terms,
+                repository=repository,
+                key=key,
             )
 
-        sharing = self._request.namespace if self._parts.isolated else ""
-        flight = await stack.enter_async_context(
-            self._shared.downloads.join((sharing, layer.descriptor.digest), make_download)
-        )
+        flight = await stack.enter_async_context(self._shared.downloads.join(key, make_download))
         download = flight.work
-        remote = self._parts.registry.remote(
-            self._request.reference,
-            credentials=self._request.credentials,
-            traffic=download.traffic,
-        )
+        remote = self._remote(download.traffic)
         stack.enter_context(download.traffic.attached(self._meter))
         stack.enter_context(download.offered(remote))
+
+        async def prove() -> None:
+            if repository not in download.repositories:
+                # Its bytes come from elsewhere: this registry must be willing to give them.
+                await self._remote(self._meter).prove(descriptor)
+                download.repositories.add(repository)
+            await flight.done()
+            download.require(remote)
+
+        proofs.append(prove)
         return flight
+
+    def _remote(self, traffic: Traffic) -> Remote:
+        return self._parts.registry.remote(
+            self._request.reference, credentials=self._request.credentials, traffic=traffic
+        )
 
     async def _join_layers(
         self, stack: AsyncExitStack, plan: Plan, downloads: dict[Digest, Flight[Download]]
@@ -380,9 +407,9 @@ class Pull:
         return [(await flight.done()).pending for flight in flights]
 
 
-async def _all_done(flights: Sequence[Flight[Download] | Flight[Layer]]) -> None:
+async def _all_done(works: Sequence[Proof]) -> None:
     """Wait for all of it; at the first failure raise it, a download's before a layer's."""
-    waits = [asyncio.ensure_future(flight.done()) for flight in flights]
+    waits = [asyncio.ensure_future(work()) for work in works]
     if not waits:
         return
     try:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.ports.clock import Clock
-    from orlop.pull.watchdog import Watchdog
+    from orlop.pull.watchdog import Verdict, Watchdog
 
 
 class Meter:
-    """One pull's traffic (``orlop.ports.registry.Traffic``), with the hosts it waits for."""
+    """One pull's traffic (``orlop.ports.registry.Traffic``), with the hosts it waits for.
+
+    A request whose body nobody reads at the moment is not waited for.
+    """
 
     def __init__(self, watchdog: Watchdog, clock: Clock) -> None:
         self.watchdog = watchdog
@@ -26,12 +29,12 @@ class Meter:
 
     @property
     def hosts(self) -> list[str]:
-        """Hosts with a request in flight."""
+        """Hosts that bytes are waited for from."""
         return sorted(self._hosts)
 
-    def stalled(self) -> bool:
-        """True when the pull must be cancelled now."""
-        return self.watchdog.stalled(self._clock.monotonic())
+    def look(self) -> Verdict:
+        """Whether the pull must be cancelled now; see ``Watchdog.look``."""
+        return self.watchdog.look(self._clock.monotonic())
 
     def request_started(self, host: str) -> None:
         """A request was sent to ``host``."""
@@ -43,7 +46,15 @@ class Meter:
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
-        self.watchdog.request_finished()
+        self.watchdog.request_finished(self._clock.monotonic())
+
+    def request_paused(self, host: str) -> None:
+        """Nobody reads on."""
+        self.request_finished(host)
+
+    def request_resumed(self, host: str) -> None:
+        """Its body is read on."""
+        self.request_started(host)
 
     def received(self, count: int) -> None:
         """``count`` bytes arrived."""
@@ -55,7 +66,7 @@ class SharedTraffic:
 
     def __init__(self) -> None:
         self._meters: list[Meter] = []
-        self._hosts: list[str] = []  # one element a request in flight
+        self._hosts: list[str] = []  # one element a request that is waited for
 
     @contextmanager
     def attached(self, meter: Meter) -> Iterator[None]:
@@ -70,18 +81,6 @@ class SharedTraffic:
             for host in self._hosts:
                 meter.request_finished(host)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Count no request as in flight: we are not reading, the disk is behind."""
-        hosts = list(self._hosts)
-        for host in hosts:
-            self.request_finished(host)
-        try:
-            yield
-        finally:
-            for host in hosts:
-                self.request_started(host)
-
     def request_started(self, host: str) -> None:
         """See ``orlop.ports.registry.Traffic``."""
         self._hosts.append(host)
@@ -93,6 +92,14 @@ class SharedTraffic:
         self._hosts.remove(host)
         for meter in self._meters:
             meter.request_finished(host)
+
+    def request_paused(self, host: str) -> None:
+        """See ``orlop.ports.registry.Traffic``."""
+        self.request_finished(host)
+
+    def request_resumed(self, host: str) -> None:
+        """See ``orlop.ports.registry.Traffic``."""
+        self.request_started(host)
 
     def received(self, count: int) -> None:
         """See ``orlop.ports.registry.Traffic``."""

@@ -60,7 +60,7 @@ class RegistryClient:
         self._clock = clock
         self._jitter = jitter
         self._warn = warn
-        self._transport = Transport(self._settings, limits)
+        self._transport = Transport(self._settings, limits, clock)
         self._exchange = self._new_exchange()
         self._finder = HostFinder(self._settings)
         self._tokens = TokenCache()

@@ -8,6 +8,7 @@ an answer means.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -17,21 +18,27 @@ from orlop.errors import RegistryProtocol, RegistryUnavailable
 from orlop.registry.failure import GarbledAnswer
 from orlop.registry.policy import check_redirect
 from orlop.registry.response import Response, origin_of
-from orlop.registry.retry import RETRYABLE, Outcome, delay
+from orlop.registry.retry import RETRYABLE, Outcome, delay, retry_after
 from orlop.registry.transport import Request, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from orlop.model.limits import Limits
     from orlop.ports.clock import Clock
     from orlop.ports.registry import Traffic
-    from orlop.registry.hosts import Origin
+    from orlop.registry.hosts import Endpoint, Origin
     from orlop.registry.reach import Neighbourhood
+    from orlop.registry.retry import RetryPolicy
     from orlop.registry.settings import HostSettings, RegistrySettings, TLSSettings
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NANOSECONDS: Final = 1e9
+_TOO_MANY: Final = 429
+_PATIENCE: Final = frozenset({_TOO_MANY, 503})
+"""Statuses whose Retry-After is a wish for all requests (RFC 9110 15.6.4, RFC 6585 4)."""
+_SPREAD: Final = 1.0
+"""Seconds over which those who waited for the same moment are spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Question:
         home: as in ``Request``.
         form: as in ``Request``; a question with a form is never redirected.
         connect_timeout: as in ``Request``, for the first origin.
+        attempts: requests altogether; 0 is as many as the settings say.
+        waits: wait while a host asks for patience; else fail at once: there is another host.
     """
 
     method: str
@@ -57,6 +66,8 @@ class Question:
     home: Neighbourhood | None = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
     connect_timeout: float | None = None
+    attempts: int = 0
+    waits: bool = True
 
 
 class Exchange:
@@ -97,12 +108,15 @@ class Exchange:
             RegistryUnavailable: no answer, also after several attempts.
             TLSFailed, RegistryProtocol, AuthPolicy: as the transport and ``policy`` say.
         """
+        policy = self.settings.retry
+        if question.attempts:
+            policy = replace(policy, attempts=question.attempts)
         attempt = 1
         while True:
             try:
                 response = await self._follow(question, traffic)
             except RegistryUnavailable:
-                wait = self._delay(Outcome(None), attempt)
+                wait = self._delay(policy, Outcome(None), attempt)
                 if wait is None:
                     raise
             except GarbledAnswer:
@@ -115,21 +129,54 @@ class Exchange:
                 if response.status not in RETRYABLE:
                     return response
                 outcome = Outcome(response.status, response.header("Retry-After"))
-                wait = self._delay(outcome, attempt)
+                wait = self._delay(policy, outcome, attempt)
+                self._close_gate(response.origin, outcome, wait)
                 if wait is None:
                     return response
                 await response.discard()
             await self._sleep(wait)
             attempt += 1
 
-    def _delay(self, outcome: Outcome, attempt: int) -> float | None:
+    def in_order(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """The same endpoints, but those that are down last."""
+        now = self.clock.monotonic()
+        return self.transport.health.in_order(endpoints, now, lambda one: one.origin)
+
+    def _delay(self, policy: RetryPolicy, outcome: Outcome, attempt: int) -> float | None:
         return delay(
-            self.settings.retry,
-            outcome,
-            attempt=attempt,
-            jitter=self._jitter(),
-            now=self.clock.now() / _NANOSECONDS,
+            policy, outcome, attempt=attempt, jitter=self._jitter(), now=self._wall_clock()
         )
+
+    def _wall_clock(self) -> float:
+        return self.clock.now() / _NANOSECONDS
+
+    def _close_gate(self, origin: Origin, outcome: Outcome, wait: float | None) -> None:
+        """Have everybody wait for a host that asks for patience."""
+        asked = retry_after(outcome.retry_after, now=self._wall_clock()) or 0.0
+        if outcome.status == _TOO_MANY:
+            asked = max(asked, wait if wait is not None else self.settings.retry.base)
+        if asked and outcome.status in _PATIENCE:
+            now = self.clock.monotonic()
+            self.transport.health.of(origin, now).close_gate(now, asked)
+
+    async def _pass_gate(self, origin: Origin, question: Question) -> None:
+        """Wait until a host may be asked.
+
+        Raises:
+            RegistryUnavailable: that is too long, or another host can be asked meanwhile.
+        """
+        longest = self.settings.retry.longest_wait
+        waited = 0.0
+        while wait := self.transport.health.wait(origin, self.clock.monotonic()):
+            if not question.waits or waited + wait > longest:
+                raise RegistryUnavailable(
+                    f"registry {origin.address}: too many requests from here:"
+                    f" it asks to wait for {math.ceil(wait)} s"
+                )
+            # Not all at the same moment.
+            wait += self._jitter() * min(_SPREAD, wait)
+            await self._sleep(wait)
+            waited += wait
 
     async def _follow(self, question: Question, traffic: Traffic) -> Response:
         url = URL(question.url, encoded=True)
@@ -144,6 +191,7 @@ class Exchange:
             connect_timeout=question.connect_timeout,
         )
         for _ in range(self.limits.redirects + 1):
+            await self._pass_gate(origin_of(request.url), question)
             response = await self.transport.send(request, traffic)
             location = response.header("Location")
             if response.status not in _REDIRECTS or not location:

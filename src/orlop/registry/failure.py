@@ -65,6 +65,10 @@ def translate(error: Exception, *, host: str, settings: RegistrySettings) -> Orl
     where = f"registry {host}"
     if isinstance(error, OrlopError):
         return error
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return RegistryUnavailable(f"{where}: the proxy answers {error.status}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        where = f"{where}: proxy {error.host}:{error.port}"
     # Certificate and TLS errors first: some of aiohttp's are OSErrors as well.
     secure = _tls_cause(error)
     if secure is not None:

@@ -39,7 +39,7 @@ from orlop.model.mediatype import (
 )
 from orlop.ports.registry import Resolved
 from orlop.registry.auth import Authorizer
-from orlop.registry.blob import HTTPBlobStream, refuse_encoding, starts_at
+from orlop.registry.blob import HTTPBlobStream, Range, received_range, refuse_encoding
 from orlop.registry.exchange import Question
 from orlop.registry.refusal import detail, refusal, told
 
@@ -122,19 +122,37 @@ class HTTPRemote:
 
     @contextlib.asynccontextmanager
     async def blob(
-        self, descriptor: Descriptor, *, offset: int = 0
+        self, descriptor: Descriptor, *, offset: int = 0, length: int = 0
     ) -> AsyncIterator[HTTPBlobStream]:
         """See ``orlop.ports.registry.Remote.blob``."""
+        size = descriptor.size
+        wanted = Range(offset, offset + length if length else size, size)
 
-        async def open_at(host: Endpoint) -> tuple[Response, int]:
-            return await self._blob_at(host, descriptor, offset)
+        async def open_at(host: Endpoint) -> tuple[Response, Range]:
+            return await self._blob_at(host, descriptor, wanted)
 
         subject = self._subject(descriptor)
-        response, start = await self._walk("pull", open_at, subject=subject)
+        response, found = await self._walk("pull", open_at, subject=subject)
         async with response:
             yield HTTPBlobStream(
-                response, subject=self._subject(descriptor), start=start, size=descriptor.size
+                response, subject=self._subject(descriptor), start=found.start, end=found.end
             )
+
+    async def prove(self, descriptor: Descriptor) -> None:
+        """See ``orlop.ports.registry.Remote.prove``."""
+        subject = self._subject(descriptor)
+
+        async def ask(host: Endpoint) -> None:
+            url = host.url(self._reference.path, "blobs", str(descriptor.digest))
+            async with await self._open(host, "HEAD", url, {}) as head:
+                if head.status == 200:
+                    return
+            # Some registries know no HEAD of blobs; and only GET brings their own words.
+            async with await self._open(host, "GET", url, {}) as response:
+                if response.status != 200:
+                    raise await self._refusal(host, response, subject)
+
+        await self._walk("pull", ask, subject=subject)
 
     async def _walk(
         self, capability: Capability, ask: Callable[[Endpoint], Awaitable[T]], *, subject: str
@@ -152,7 +170,7 @@ class HTTPRemote:
                 hint="give a host the capability, or do without fallback = false",
             )
         failed: dict[Endpoint, OrlopError] = {}
-        for host in able:
+        for host in self._exchange.in_order(able):
             try:
                 return await ask(host)
             except _NEXT_HOST as error:
@@ -260,8 +278,9 @@ class HTTPRemote:
             async with response:
                 if response.status != 200:
                     raise await self._refusal(host, response, subject)
-                starts_at(response, subject=subject, offset=0, size=descriptor.size)
-                stream = HTTPBlobStream(response, subject=subject, start=0, size=descriptor.size)
+                everything = Range(0, descriptor.size, descriptor.size)
+                received_range(response, subject=subject, wanted=everything)
+                stream = HTTPBlobStream(response, subject=subject, start=0, end=descriptor.size)
                 try:
                     body = b"".join([data async for data in _pieces(stream)])
                 except RegistryUnavailable:
@@ -275,27 +294,34 @@ class HTTPRemote:
         return body
 
     async def _blob_at(
-        self, host: Endpoint, descriptor: Descriptor, offset: int
-    ) -> tuple[Response, int]:
+        self, host: Endpoint, descriptor: Descriptor, wanted: Range
+    ) -> tuple[Response, Range]:
         subject = self._subject(descriptor)
         url = host.url(self._reference.path, "blobs", str(descriptor.digest))
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        response = await self._open(host, "GET", url, headers)
+        headers = {} if wanted.is_all else {"Range": wanted.header}
+        response = await self._open(host, "GET", url, headers, attempts=1)
         try:
             if response.status == 416:
                 raise RegistryProtocol(
-                    f"{subject}: registry {response.host} has no byte {offset} of {descriptor.size}"
+                    f"{subject}: registry {response.host} has no byte"
+                    f" {wanted.start} of {wanted.size}"
                 )
             if response.status not in (200, 206):
                 raise await self._refusal(host, response, subject)
-            start = starts_at(response, subject=subject, offset=offset, size=descriptor.size)
+            found = received_range(response, subject=subject, wanted=wanted)
         except BaseException:
             response.close()
             raise
-        return response, start
+        return response, found
 
     async def _open(
-        self, host: Endpoint, method: str, url: str, headers: Mapping[str, str]
+        self,
+        host: Endpoint,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        attempts: int = 0,
     ) -> Response:
         """The answer after all challenges that can be answered; the caller closes it.
 
@@ -303,15 +329,18 @@ class HTTPRemote:
             HostsInvalid: a file or program that this host needs cannot be used.
         """
         try:
-            return await self._ask(host, method, url, headers)
+            return await self._ask(host, method, url, headers, attempts)
         except HostsInvalid as error:
             if host.where and not error.message.startswith(host.where):
                 error.message = f"{host.where}: {error.message}"
             raise
 
     async def _ask(
-        self, host: Endpoint, method: str, url: str, headers: Mapping[str, str]
+        self, host: Endpoint, method: str, url: str, headers: Mapping[str, str], attempts: int
     ) -> Response:
+        plan = await self._planned()
+        # Only the last host is worth patience: instead of the others there is another one.
+        last = host in (*plan.able("pull")[-1:], *plan.able("resolve")[-1:])
         authorizer = await self._authorizer(host)
         for more in reversed(range(_AUTH_ROUNDS + 1)):
             sent = await authorizer.header()
@@ -324,6 +353,8 @@ class HTTPRemote:
                 host.tls,
                 headers=headers,
                 private=private,
+                attempts=attempts if last else 1,
+                waits=last,
                 connect_timeout=host.connect_timeout,
             )
             response = await self._exchange.ask(question, self._traffic)

@@ -12,34 +12,65 @@ from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 
-from orlop.errors import LimitExceeded, RegistryProtocol
+from orlop.errors import LimitExceeded, OrlopError, RegistryProtocol
 from orlop.registry.failure import translate
 from orlop.registry.framing import guard
 from orlop.registry.hosts import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from yarl import URL
 
     from orlop.ports.registry import Traffic
+    from orlop.registry.health import Report
     from orlop.registry.settings import RegistrySettings
 
 _DRAINED: Final = 64 << 10
 """Bytes of an unwanted body that are read so that the connection can be used again."""
 _DRAIN_SECONDS: Final = 1.0
+_FAILING: Final = 500
+"""Statuses from here on say that the host is failing."""
 
 
 class Flight:
-    """One request in flight: its slot and its place in the traffic counter."""
+    """One request in flight: its slots and its place in the traffic counter.
 
-    __slots__ = ("_host", "_slot", "_traffic")
+    Args:
+        host: who was asked, to be shown.
+        slots: released when it ends.
+        traffic: is told.
+        report: is told how the host fares.
+    """
 
-    def __init__(self, host: str, slot: asyncio.Semaphore, traffic: Traffic) -> None:
+    __slots__ = ("_host", "_paused", "_slots", "_traffic", "report")
+
+    def __init__(
+        self,
+        host: str,
+        slots: Sequence[asyncio.Semaphore],
+        traffic: Traffic,
+        report: Report,
+    ) -> None:
+        self.report = report
         self._host = host
-        self._slot: asyncio.Semaphore | None = slot
+        self._slots: Sequence[asyncio.Semaphore] | None = slots
         self._traffic = traffic
+        self._paused = False
         traffic.request_started(host)
+
+    def pause(self) -> None:
+        """Nobody reads on at the moment."""
+        if self._slots is not None and not self._paused:
+            self._paused = True
+            self._traffic.request_paused(self._host)
+
+    def resume(self) -> None:
+        """Somebody waits for the next bytes."""
+        if self._slots is not None and self._paused:
+            self._paused = False
+            self._traffic.request_resumed(self._host)
 
     def received(self, count: int) -> None:
         """``count`` bytes of the body have been read."""
@@ -47,9 +78,11 @@ class Flight:
 
     def end(self) -> None:
         """The last byte has been read, or nobody wants the rest; again does nothing."""
-        slot, self._slot = self._slot, None
-        if slot is not None:
-            slot.release()
+        self.resume()
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            for slot in slots:
+                slot.release()
             self._traffic.request_finished(self._host)
 
 
@@ -78,8 +111,24 @@ class Response:
         self.origin = origin_of(raw.url)
         self.url = raw.url
         guard(raw, host=self.host)
-        if raw.content.at_eof():
-            flight.end()
+        if self._is_good:
+            flight.report.answered()
+        else:
+            flight.report.broke()
+        self._received()
+
+    @property
+    def _is_good(self) -> bool:
+        return self.status < _FAILING
+
+    def _received(self) -> None:
+        """All that has arrived has been read."""
+        if not self._raw.content.at_eof():
+            self._flight.pause()
+            return
+        if self._is_good:
+            self._flight.report.completed()
+        self._flight.end()
 
     @property
     def status(self) -> int:
@@ -114,17 +163,20 @@ class Response:
         return int(value)
 
     async def read(self) -> bytes:
-        """All bytes that have arrived, at least one; ``b""`` at the end.
+        """The next bytes that have arrived, at least one; ``b""`` at the end.
 
         Raises:
             RegistryUnavailable, TLSFailed: the connection broke.
         """
         content = self._raw.content
+        self._flight.resume()
         try:
-            # All that has arrived: a fast reader gets the parser's own buffer, a slow one
-            # gets fewer and larger pieces.
-            data = await content.readany()
+            # The parser's own buffers, one by one: joining them would be one more copy.
+            data, ends = await content.readchunk()
+            while ends and not data and not content.at_eof():  # an HTTP chunk's end alone
+                data, ends = await content.readchunk()
         except (aiohttp.ClientError, OSError) as error:
+            self._flight.report.broke()
             self.close()
             raise translate(error, host=self.host, settings=self._settings) from error
         except BaseException:
@@ -132,9 +184,27 @@ class Response:
             raise
         if data:
             self._flight.received(len(data))
-        if content.at_eof():
-            self._flight.end()
+        self._received()
         return data
+
+    async def at_end(self) -> bool:
+        """True when nothing more comes; for a reader that has all it wants.
+
+        Waits a moment for the end of a body that does not tell its length, so that
+        the connection can be used again; without an end it is closed.
+        """
+        if self._raw.content.at_eof():
+            return True
+        with contextlib.suppress(TimeoutError, OrlopError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                return not await self.read()
+        self.close()
+        return True
+
+    def broke(self) -> None:
+        """Tell that the body ended before it should have; closes it."""
+        self._flight.report.broke()
+        self.close()
 
     async def read_all(self, limit: int, *, name: str, within: float | None) -> bytes:
         """The whole body of a small answer; closes it.

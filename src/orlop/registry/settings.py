@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orlop.registry.health import HealthPolicy
+from orlop.registry.proxy import NO_PROXIES, Proxies
 from orlop.registry.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -106,10 +108,13 @@ class RegistrySettings:
         header_timeout: seconds from the request to the head of its answer; also
             for the whole body of a token or an error.
         connections_per_host: requests at once to one host; more have to wait.
+        connections: requests at once to all hosts together; 0 is no limit.
         read_buffer: bytes that may wait for the reader of a body; twice that
             is the most a connection holds.
         user_agent: value of the User-Agent header.
         retry: how often, and how patiently.
+        health: when a host is down, and for how long.
+        proxies: which requests go through a proxy.
     """
 
     hosts: Mapping[str, HostSettings] = field(default_factory=dict)
@@ -120,6 +125,9 @@ class RegistrySettings:
     connect_timeout: float = 10.0
     header_timeout: float = 30.0
     connections_per_host: int = 32
+    connections: int = 0
     read_buffer: int = 1 << 20
     user_agent: str = "orlop"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    health: HealthPolicy = field(default_factory=HealthPolicy)
+    proxies: Proxies = NO_PROXIES

@@ -1,13 +1,14 @@
 """Connections to registries: one request, and the body of its answer.
 
 Owns aiohttp's sessions. Follows no redirect, retries nothing and knows no
-credentials but the header fields it is handed; no cookie, proxy or netrc file is
-used, and no body is decompressed.
+credentials but the header fields it is handed; no cookie or netrc file is used, no
+proxy but the configured ones, and no body is decompressed. Writes down how hosts fare.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -16,9 +17,10 @@ from weakref import WeakValueDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from orlop.errors import RegistryProtocol
+from orlop.errors import FailedPrecondition, RegistryProtocol, RegistryUnavailable, TLSFailed
 from orlop.registry import tls
 from orlop.registry.failure import AddressRefusedError, translate
+from orlop.registry.health import HealthBook, Report
 from orlop.registry.reach import Neighbourhood, classify, is_literal, may_reach, strictest
 from orlop.registry.response import Flight, Response, origin_of
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from orlop.model.limits import Limits
+    from orlop.ports.clock import Clock
     from orlop.ports.registry import Traffic
     from orlop.registry.hosts import Origin
+    from orlop.registry.proxy import Proxy
     from orlop.registry.settings import RegistrySettings, TLSSettings
 
 _KEEPALIVE: Final = (
@@ -40,6 +44,9 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
 """A peer that vanished is noticed after two minutes, even when no time-out is configured."""
+
+_NEXT_FAMILY_AFTER: Final = 0.25
+"""Seconds until the next address is tried beside the one that does not answer (RFC 8305 5)."""
 
 _CONTEXTS: Final = 64
 """TLS contexts that are kept; each holds the system's authorities."""
@@ -70,22 +77,31 @@ class Request:
 
 
 class Transport:
-    """Sends requests; lives as long as the service. Use it on one event loop."""
+    """Sends requests; lives as long as the service. Use it on one event loop.
 
-    def __init__(self, settings: RegistrySettings, limits: Limits) -> None:
+    Attributes:
+        health: how the hosts fare, by ``Origin``.
+    """
+
+    def __init__(self, settings: RegistrySettings, limits: Limits, clock: Clock) -> None:
         self._settings = settings
         self._limits = limits
+        self._clock = clock
+        self.health = HealthBook(settings.health)
         self._sessions: dict[Neighbourhood | None, aiohttp.ClientSession] = {}
         self._contexts: dict[TLSSettings, ssl.SSLContext] = {}
         # Gone with the last request to an origin: redirects must not make it grow.
         self._slots: WeakValueDictionary[Origin, asyncio.Semaphore] = WeakValueDictionary()
+        self._all_slots = _semaphore(settings.connections)
         self._known: dict[str, Neighbourhood] = {}
         self._closed = False
 
     def reload(self, settings: RegistrySettings) -> None:
-        """Use other settings for connections that are made from now on."""
+        """Use other settings for requests from now on; those under way are not counted again."""
         self._settings = settings
         self._contexts = {}
+        self._slots = WeakValueDictionary()
+        self._all_slots = _semaphore(settings.connections)
 
     async def send(self, request: Request, traffic: Traffic) -> Response:
         """Send one request and wait for the head of its answer; the caller closes it.
@@ -95,24 +111,40 @@ class Transport:
             TLSFailed: the server is not who it should be.
             RegistryProtocol: the answer is not HTTP, or its head is too large.
             AuthPolicy: the host has no address that ``request.home`` allows.
+            FailedPrecondition: the proxy that it needs cannot be used.
         """
         origin = origin_of(request.url)
-        slot = self._slots.setdefault(
-            origin, asyncio.Semaphore(self._settings.connections_per_host)
-        )
-        await slot.acquire()
-        flight = Flight(origin.address, slot, traffic)
+        slots = await self._take_slots(origin)
+        report = Report(self.health, origin, self._clock.monotonic)
+        flight = Flight(origin.address, slots, traffic, report)
         try:
             raw = await self._exchange(request)
-            response = Response(raw, flight=flight, settings=self._settings)
+            return Response(raw, flight=flight, settings=self._settings)
         except (aiohttp.ClientError, OSError) as error:
             flight.end()
             settings = replace(self._settings, connect_timeout=self._connect_timeout(request))
-            raise translate(error, host=origin.address, settings=settings) from error
+            failure = translate(error, host=origin.address, settings=settings)
+            if isinstance(failure, RegistryUnavailable | TLSFailed):
+                report.unreachable()
+            raise failure from error
         except BaseException:
             flight.end()
             raise
-        return response
+
+    async def _take_slots(self, origin: Origin) -> list[asyncio.Semaphore]:
+        """A place among the requests to this host and among all; the narrower one first."""
+        own = self._slots.setdefault(origin, asyncio.Semaphore(self._settings.connections_per_host))
+        taken: list[asyncio.Semaphore] = []
+        try:
+            for slot in (own, self._all_slots):
+                if slot is not None:
+                    await slot.acquire()
+                    taken.append(slot)
+        except BaseException:
+            for slot in taken:
+                slot.release()
+            raise
+        return taken
 
     def neighbourhood(self, host: str) -> Neighbourhood:
         """Where a host lives that ``send`` has connected to; of others, the strictest answer."""
@@ -128,13 +160,22 @@ class Transport:
             await session.close()
 
     async def _exchange(self, request: Request) -> aiohttp.ClientResponse:
+        context = await self._context(request.tls) if request.url.scheme == "https" else True
+        origin = origin_of(request.url)
+        proxy = self._settings.proxies.proxy_for(origin.scheme, origin.host, origin.port)
+        if proxy is not None and proxy.problem:
+            raise FailedPrecondition(f"registry {origin.address}: {proxy.problem}")
+        tunnel = _introduced(proxy)
         headers = {
             "Accept-Encoding": "identity",
             "User-Agent": self._settings.user_agent,
             **request.headers,
         }
-        context = await self._context(request.tls) if request.url.scheme == "https" else True
-        session = self._session(request.home)
+        if origin.scheme == "http":
+            # There is no tunnel: the request itself is the proxy's to read.
+            headers, tunnel = headers | tunnel, {}
+        # Through a proxy, the name that is resolved here is the proxy's: it may be anywhere.
+        session = self._session(request.home if proxy is None else None)
         async with asyncio.timeout(self._settings.header_timeout):
             raw = await session.request(
                 request.method,
@@ -143,13 +184,16 @@ class Transport:
                 data=request.form,
                 allow_redirects=False,
                 ssl=context,
+                proxy=proxy.url if proxy is not None else None,
+                proxy_headers=tunnel,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout(request)),
             )
         size = sum(len(name) + len(value) for name, value in raw.raw_headers)
         if size > self._limits.header_bytes:
             raw.close()
-            host = origin_of(request.url).address
-            raise RegistryProtocol(f"registry {host}: the head of the answer is too large")
+            raise RegistryProtocol(
+                f"registry {origin.address}: the head of the answer is too large"
+            )
         return raw
 
     def _connect_timeout(self, request: Request) -> float:
@@ -177,6 +221,8 @@ class Transport:
                 limit=0,  # waiting for a slot happens before the clock starts, see send()
                 resolver=_Resolver(home, self._known),
                 socket_factory=_socket,
+                happy_eyeballs_delay=_NEXT_FAMILY_AFTER,
+                interleave=1,
             )
             session = aiohttp.ClientSession(
                 connector=connector,
@@ -191,6 +237,18 @@ class Transport:
             )
             self._sessions[home] = session
         return session
+
+
+def _semaphore(limit: int) -> asyncio.Semaphore | None:
+    return asyncio.Semaphore(limit) if limit else None
+
+
+def _introduced(proxy: Proxy | None) -> dict[str, str]:
+    """The field that shows a proxy who we are (RFC 9110 11.7.2), if it wants to know."""
+    if proxy is None or not (proxy.username or proxy.password):
+        return {}
+    pair = f"{proxy.username}:{proxy.password}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 class _Resolver(AbstractResolver):

@@ -213,7 +213,8 @@ def offer(
 
 
 def layers_fetched(registry: FakeRegistry, image: BuiltImage) -> list[str]:
-    """Digests of an image's layers, sorted, as often as each was asked for."""
+    """Digests of an image's layers, sorted, as often as each was fetched."""
     layers = {str(layer.digest) for layer in image.layers}
-    found = [request.path.rpartition("/")[2] for request in registry.requests]
+    gets = [request for request in registry.requests if request.method == "GET"]
+    found = [request.path.rpartition("/")[2] for request in gets]
     return sorted(digest for digest in found if digest in layers)

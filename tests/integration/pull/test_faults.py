@@ -175,7 +175,7 @@ async def test_a_pull_that_gets_no_bytes(tmp_path: Path, registry: FakeRegistry)
         started = time.monotonic()
         error = await fails(store, reference, Stalled, keeps=LAYERS)
         assert time.monotonic() - started < 3
-        assert error.message.startswith("no progress for 0.3s: 1 of 2 layers, ")
+        assert error.message.startswith("no progress for 300ms: 1 of 2 layers, ")
         assert registry.address in error.message
         # What had arrived is not asked for again.
         registry.clear_rules()
@@ -216,6 +216,31 @@ async def test_a_registry_that_goes_away(store: Store, tmp_path: Path) -> None:
         await store.service.pull(reference, progress=pictures.append)
         fetched = [one.downloaded for one in pictures if one.phase == "pulling" and one.downloaded]
         assert all(kept <= downloaded for downloaded in fetched)
+    assert (await store.service.check())[0].problems == ()
+
+
+async def test_a_registry_that_is_started_again(store: Store, tmp_path: Path) -> None:
+    """The pull that was under way goes on where it was."""
+    layer = build_layer([file("noise", os.urandom(90_000_000))], Compression.NONE)
+    with DistributionRegistry(tmp_path / "registry") as registry:
+        reference = offer(registry, "app", "v1", build_image([layer]))
+        arrived = asyncio.Event()
+        pictures: list[PullProgress] = []
+
+        def progress(picture: PullProgress) -> None:
+            pictures.append(picture)
+            seen(picture, arrived)
+
+        async with asyncio.timeout(30):
+            pulling = asyncio.create_task(store.service.pull(reference, progress=progress))
+            await arrived.wait()
+            os.kill(registry.pid, signal.SIGKILL)
+            registry.stop()
+            assert not pulling.done()
+            await asyncio.to_thread(registry.start)
+            await pulling
+    downloaded = [one.downloaded for one in pictures]
+    assert downloaded == sorted(downloaded)
     assert (await store.service.check())[0].problems == ()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orlop.errors import AuthFailed
 from orlop.ports.service import PullOptions
 from orlop.testing.faults import Fault
 from orlop.testing.images import build_image, build_layer
@@ -180,7 +181,7 @@ async def test_the_one_who_began_gives_up(store: Store, registry: FakeRegistry) 
     assert [report.problems for report in await store.service.check()] == [()]
 
 
-async def test_what_one_may_not_have_another_one_fetches(
+async def test_who_is_refused_gets_nothing_from_who_is_not(
     store: Store, registry: FakeRegistry
 ) -> None:
     """The blob is refused to the pull that asks first, and given to the one that joined."""
@@ -192,11 +193,37 @@ async def test_what_one_may_not_have_another_one_fetches(
     refused, pulled = await asyncio.gather(
         *(store.service.pull(reference) for reference in references), return_exceptions=True
     )
-    assert not isinstance(refused, BaseException)
+    assert isinstance(refused, AuthFailed)
     assert not isinstance(pulled, BaseException)
     assert {request.path for request in registry.requests if shared in request.path} == {
         f"/v2/app0/blobs/{shared}",
         f"/v2/app1/blobs/{shared}",
+    }
+
+
+async def test_who_joins_shows_that_it_may(store: Store, registry: FakeRegistry) -> None:
+    """Another repository's layers are shared only with who could fetch them itself."""
+    images = family(3)
+    references = [offer(registry, f"app{at}", "v1", image) for at, image in enumerate(images)]
+    shared = str(images[0].layers[0].digest)
+    registry.fail(Fault(delay=0.5), path=f"app0/blobs/{shared}")
+    registry.fail(Fault(status=403), path=f"app1/blobs/{shared}", times=None)
+    leader = asyncio.create_task(store.service.pull(references[0]))
+    async with asyncio.timeout(5):
+        while not fetched(registry)[shared]:  # noqa: ASYNC110 (a thread)
+            await asyncio.sleep(0.01)
+    refused, allowed = await asyncio.gather(
+        *(store.service.pull(reference) for reference in references[1:]), return_exceptions=True
+    )
+    await leader
+    assert not isinstance(allowed, BaseException)
+    assert isinstance(refused, AuthFailed)
+    asked = {(one.method, one.path) for one in registry.requests if shared in one.path}
+    assert asked == {
+        ("GET", f"/v2/app0/blobs/{shared}"),
+        ("HEAD", f"/v2/app1/blobs/{shared}"),
+        ("GET", f"/v2/app1/blobs/{shared}"),  # brings the registry's own words
+        ("HEAD", f"/v2/app2/blobs/{shared}"),
     }
 
 

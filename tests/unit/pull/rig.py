@@ -7,6 +7,7 @@ import os
 import shutil
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from orlop.model.mediatype import OCI_LAYER
 from orlop.ports.metadata import Usage
 from orlop.ports.snapshots import Staged
 from orlop.ports.unpack import Unpacked
+from orlop.pull.download import Terms
+from orlop.pull.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from orlop.ports.registry import Resolved, Traffic
     from orlop.ports.snapshots import ApplyMode
     from orlop.ports.unpack import UnpackJob, UnpackProgress
+
+
+QUICK = Terms(patience=partial(Patience, base=0.0002))
+"""Downloads do not rest for long."""
 
 
 def blob(data: bytes) -> Descriptor:
@@ -65,45 +72,62 @@ class ScriptedRemote:
     async def document(self, descriptor: Descriptor, *, limit: int) -> bytes:
         raise AssertionError("nobody should ask")
 
+    async def prove(self, descriptor: Descriptor) -> None:
+        raise AssertionError("nobody should ask")
+
     @asynccontextmanager
-    async def blob(self, descriptor: Descriptor, *, offset: int = 0) -> AsyncIterator[Stream]:
+    async def blob(
+        self, descriptor: Descriptor, *, offset: int = 0, length: int = 0
+    ) -> AsyncIterator[Stream]:
         self.offsets.append(offset)
         how = self.script.pop(0) if self.script else Connection()
         if how.refusal is not None:
             raise how.refusal
         start = offset if how.start is None else how.start
-        data = self.content[start:] if how.data is None else how.data
+        end = start + length if length and how.start is None else len(self.content)
+        data = self.content[start:end] if how.data is None else how.data
         if self.traffic is not None:
             self.traffic.request_started("registry")
         try:
-            yield Stream(self, how, start, data)
+            yield Stream(self, how, start, end, data)
         finally:
             if self.traffic is not None:
+                self.traffic.request_resumed("registry")
                 self.traffic.request_finished("registry")
 
 
 class Stream:
     """A body that is read piece by piece."""
 
-    def __init__(self, remote: ScriptedRemote, how: Connection, start: int, data: bytes) -> None:
+    def __init__(
+        self, remote: ScriptedRemote, how: Connection, start: int, end: int, data: bytes
+    ) -> None:
         self._remote = remote
         self._how = how
-        self._start = start
         self._data = data
-
-    @property
-    def start(self) -> int:
-        return self._start
+        self.start = start
+        self.end = end
+        if remote.traffic is not None:
+            remote.traffic.request_paused("registry")
 
     async def read(self) -> bytes:
+        if self._remote.traffic is None:
+            return await self._next()
+        self._remote.traffic.request_resumed("registry")
+        try:
+            piece = await self._next()
+            self._remote.traffic.received(len(piece))
+            return piece
+        finally:
+            self._remote.traffic.request_paused("registry")
+
+    async def _next(self) -> bytes:
         await asyncio.sleep(0)
         if self._how.gate is not None:
             await self._how.gate.wait()
         piece, self._data = self._data[: self._remote.piece], self._data[self._remote.piece :]
         if not piece and self._how.failure is not None:
             raise self._how.failure
-        if self._remote.traffic is not None:
-            self._remote.traffic.received(len(piece))
         return piece
 
 

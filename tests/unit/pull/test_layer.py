@@ -24,11 +24,11 @@ from orlop.pull.plan import LayerPlan
 from orlop.pull.processing import Step, StreamProcessor
 from orlop.pull.processors import Processors
 from orlop.pull.shared_lock import SharedLock
-from orlop.pull.slots import Slots, semaphore
+from orlop.pull.slots import Pool, Slots
 from orlop.pull.traffic import SharedTraffic
 from orlop.testing.manual_clock import ManualClock
 from orlop.testing.memory_store import MemoryStore
-from tests.unit.pull.rig import Connection, Hands, ScriptedRemote, Trees, blob, until
+from tests.unit.pull.rig import QUICK, Connection, Hands, ScriptedRemote, Trees, blob, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,7 +70,7 @@ class Bench:
     async def download(self, at: int, *script: Connection) -> Flight[Download]:
         def make() -> Download:
             return Download(
-                LAYERS[at], store=self.store, traffic=SharedTraffic(), slots=Slots(), pause=0.0001
+                LAYERS[at], store=self.store, traffic=SharedTraffic(), slots=Slots(), terms=QUICK
             )
 
         flight = await self.stack.enter_async_context(self.downloads.join(at, make))
@@ -243,7 +243,7 @@ async def test_a_damaged_blob_in_the_store(bench: Bench) -> None:
 
 
 async def test_the_number_of_workers(bench: Bench) -> None:
-    bench.slots = Slots(semaphore(1))
+    bench.slots = Slots(Pool(1))
     for at in range(3):
         bench.store.blobs[LAYERS[at].digest] = CONTENTS[at]
     flights = [await bench.layer(at, stored=True) for at in range(3)]
@@ -252,8 +252,8 @@ async def test_the_number_of_workers(bench: Bench) -> None:
 
 
 async def test_who_waits_for_bytes_takes_no_worker(bench: Bench) -> None:
-    bench.slots = Slots(semaphore(1))
-    slow = Slots(semaphore(1))
+    bench.slots = Slots(Pool(1))
+    slow = Slots(Pool(1))
     async with slow.taken():
 
         def make() -> Download:
@@ -314,7 +314,7 @@ async def test_a_parent_that_fails_is_the_cause(bench: Bench) -> None:
 
 
 async def test_five_hundred_layers_need_no_deep_stack(bench: Bench) -> None:
-    bench.slots = Slots(semaphore(4))
+    bench.slots = Slots(Pool(4))
     below: Flight[Layer] | None = None
     for at in range(500):
         flight = await bench.stack.enter_async_context(

@@ -4,140 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import (
     ArchiveInvalid,
+    AuthFailed,
     DigestMismatch,
     RegistryRejected,
     Stalled,
     StoreFull,
     StoreIO,
 )
-from orlop.gc.collect import Collector
-from orlop.linux.clock import SystemClock
-from orlop.metadata.store import MetadataStore
 from orlop.model.mediatype import Compression
-from orlop.model.platform import Platform
-from orlop.model.reference import from_user
-from orlop.ports.observe import NOBODY, PullEnded, PullProgress
-from orlop.ports.pull import PullRequest
-from orlop.pull.barrier import Barrier
-from orlop.pull.pipeline import Parts, Pipeline, PullSettings
-from orlop.registry.client import RegistryClient
-from orlop.registry.retry import RetryPolicy
-from orlop.registry.settings import RegistrySettings
+from orlop.pull.pipeline import Pipeline, PullSettings
 from orlop.testing.fake_registry import FakeRegistry
-from orlop.testing.faults import Fault
-from orlop.testing.images import BuiltImage, build_image, build_layer
+from orlop.testing.faults import Fault, RecordedRequest, Rule
+from orlop.testing.images import build_image, build_layer
 from orlop.testing.layers import file
-from orlop.testing.memory_store import MemoryStore
-from tests.unit.pull.rig import Hands, Trees, until
+from tests.unit.pull.rig import until
+from tests.unit.pull.whole import IMAGE, Bench
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from orlop.ports.metadata import Image
-    from orlop.ports.snapshots import Snapshotter
-
-IMAGE = build_image(
-    [build_layer([file(name, os.urandom(300_000))], Compression.NONE) for name in "abc"]
-)
-
-
-@dataclass
-class Ended:
-    """An observer that remembers the ends of pulls."""
-
-    events: list[PullEnded] = field(default_factory=list)
-    started: list[str] = field(default_factory=list)
-
-    def pull_started(self, reference: str) -> None:
-        self.started.append(reference)
-
-    def pull_ended(self, event: PullEnded) -> None:
-        self.events.append(event)
-
-    layer_unpacked = staticmethod(NOBODY.layer_unpacked)
-    attribute_dropped = staticmethod(NOBODY.attribute_dropped)
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A snapshotter of which a pull needs the name and the staging only."""
-
-    staging: Trees
-    name: str = "plain"
-
-
-@dataclass
-class Bench:
-    parts: Parts
-    registry: FakeRegistry
-    trees: Trees
-    hands: Hands
-    store: MemoryStore
-    metadata: MetadataStore
-    observer: Ended
-    failures: dict[str, Exception]
-
-    def pipeline(self, **settings: float) -> Pipeline:
-        return Pipeline(self.parts, PullSettings(**settings))  # type: ignore[arg-type]
-
-    def offer(self, image: BuiltImage = IMAGE, name: str = "app") -> PullRequest:
-        for blob in image.blobs.values():
-            self.registry.add_blob(blob)
-        self.registry.add_manifest(name, "v1", image.manifest, image.media_type)
-        return PullRequest(
-            from_user(f"{self.registry.address}/{name}:v1"),
-            Platform("linux", "amd64"),
-            cast("Snapshotter", Plain(self.trees)),
-            "k8s.io",
-        )
-
-    def asked(self, image: BuiltImage = IMAGE) -> list[str]:
-        """Paths of the layers that were asked for, in order."""
-        layers = {str(layer.digest) for layer in image.layers}
-        paths = [request.path.rpartition("/")[2] for request in self.registry.requests]
-        return [path for path in paths if path in layers]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    clock = SystemClock()
-    quick = RegistrySettings(retry=RetryPolicy(attempts=2, base=0.001, cap=0.002))
-    failures: dict[str, Exception] = {}
-
-    def sync() -> None:
-        if "sync" in failures:
-            raise failures["sync"]
-
-    with MemoryStore(clock) as store:
-        async with (
-            FakeRegistry() as registry,
-            MetadataStore.open(str(tmp_path / "meta.db"), clock) as metadata,
-        ):
-            trees, hands, observer = Trees(tmp_path / "trees"), Hands(), Ended()
-            client = RegistryClient(quick, clock=clock)
-            parts = Parts(
-                registry=client,
-                store=store,
-                metadata=metadata,
-                unpacker=hands,
-                protector=Collector(
-                    metadata, clock, delete_blob=store.delete, delete_directory=lambda *_: None
-                ),
-                observer=observer,
-                clock=clock,
-                barrier=Barrier(sync),
-                free_bytes=lambda: 1 << 40,
-            )
-            yield Bench(parts, registry, trees, hands, store, metadata, observer, failures)
-            await client.close()
+    from orlop.ports.observe import PullProgress
+    from orlop.ports.pull import PullRequest
 
 
 async def test_a_pull(bench: Bench) -> None:
@@ -229,7 +122,7 @@ async def test_unpacks_of_all_images(bench: Bench) -> None:
 async def test_a_stall(bench: Bench) -> None:
     bench.registry.fail(Fault(stall_at=1000), path=str(IMAGE.layers[1].digest), times=None)
     pipeline = bench.pipeline(progress_timeout=0.15)
-    with pytest.raises(Stalled, match=r"no progress for 0.15s: 2 of 3 layers, 0.6 of 0.9 MB"):
+    with pytest.raises(Stalled, match=r"no progress for 150ms: 2 of 3 layers, 0.6 of 0.9 MB"):
         await pipeline.pull(bench.offer())
     assert bench.observer.events[0].code == "deadline exceeded"
     assert bench.trees.names() == []
@@ -340,3 +233,87 @@ async def test_many_at_once(bench: Bench) -> None:
     assert sorted(bench.asked()) == sorted(str(layer.digest) for layer in shared)
     assert len(bench.hands.jobs) == len(shared) + len(images)
     assert len(bench.trees.names()) == len(shared) + len(images)
+
+
+async def test_two_that_fit_alone_but_not_together(bench: Bench) -> None:
+    """The second fails before its first byte, and says how much is missing."""
+    other = build_image([build_layer([file("x", os.urandom(500_000))], Compression.NONE)])
+    bench.parts = replace(bench.parts, free_bytes=lambda: 1_200_000)
+    pipeline = bench.pipeline()
+    bench.registry.fail(Fault(delay=0.2), path="/app/blobs/", times=None)
+    requests = [bench.offer(), bench.offer(other, "other")]
+    first = asyncio.create_task(pipeline.pull(requests[0]))
+    await until(lambda: [one for one in pipeline.pulls() if one.phase == "pulling"])
+    with pytest.raises(StoreFull, match=r"other pulls still need 0\.9 MB: 0\.2 MB are missing"):
+        await pipeline.pull(requests[1])
+    await first
+    assert bench.asked(other) == []
+    await pipeline.pull(requests[1])
+
+
+async def test_a_large_layer_in_parts(bench: Bench) -> None:
+    image = build_image([build_layer([file("x", os.urandom(1_000_000))], Compression.NONE)])
+    blob = str(image.layers[0].digest)
+    # One part breaks off: it is taken up again where it was.
+    bench.registry.fail(Fault(reset_at=300_000), path=blob)
+    await bench.pipeline(part_bytes=200_000).pull(bench.offer(image))
+    ranges = [one.headers["range"] for one in bench.registry.requests if one.path.endswith(blob)]
+    assert {"bytes=0-199999", "bytes=200000-399999", "bytes=800000-999999"} < set(ranges)
+    assert bench.store.blobs[image.layers[0].digest] == image.layers[0].blob
+
+
+async def test_parts_of_a_registry_without_ranges(bench: Bench) -> None:
+    bench.registry.fail(Fault(ignore_range=True), path="/blobs/", times=None)
+    await bench.pipeline(part_bytes=1000).pull(bench.offer())
+    assert sorted(bench.asked()) == sorted(str(layer.digest) for layer in IMAGE.layers)
+
+
+async def test_a_limit_of_bytes_per_second_is_no_stall(bench: Bench) -> None:
+    image = build_image([build_layer([file("x", os.urandom(300_000))], Compression.NONE)])
+    started = bench.parts.clock.monotonic()
+    pipeline = bench.pipeline(max_rate=400_000, progress_timeout=0.3)
+    await pipeline.pull(bench.offer(image))
+    assert 0.4 < bench.parts.clock.monotonic() - started < 2
+
+
+async def test_a_drip_is_too_slow(bench: Bench) -> None:
+    bench.registry.fail(Fault(rate=200_000), path="/blobs/", times=None)
+    with pytest.raises(Stalled, match=r"^less than 5000000 bytes/s for 300ms: 0 of 3 layers, "):
+        await bench.pipeline(progress_timeout=0.3, min_rate=5_000_000).pull(bench.offer())
+
+
+async def test_a_token_that_expires_in_the_middle(bench: Bench) -> None:
+    async with FakeRegistry(auth="bearer") as registry:
+        bench.registry = registry
+        blob = str(IMAGE.layers[0].digest)
+
+        seen: list[RecordedRequest] = []
+
+        def expire(request: RecordedRequest) -> bool:
+            if request.path.endswith(blob) and "range" in request.headers and not seen:
+                seen.append(request)
+                registry.expire_tokens()
+            return False
+
+        def allowed(request: RecordedRequest) -> bool:
+            return request.path.endswith(blob) and "authorization" in request.headers
+
+        registry.add_rule(Rule(expire, Fault()))
+        registry.add_rule(Rule(allowed, Fault(truncate_at=100_000), times=1))
+        await bench.pipeline().pull(bench.offer())
+        asked = [one for one in registry.requests if one.path.endswith(blob)]
+        ranges = [one.headers.get("range") for one in asked]
+        assert ranges[-2:] == ["bytes=100000-"] * 2  # refused, and with a new token
+
+
+async def test_a_joiner_from_elsewhere_must_be_allowed(bench: Bench) -> None:
+    blob = str(IMAGE.layers[0].digest)
+    bench.registry.fail(Fault(delay=0.1), path=f"/app/blobs/{blob}")
+    bench.registry.fail(Fault(status=401), path=f"/other/blobs/{blob}", times=None)
+    pipeline = bench.pipeline()
+    requests = [bench.offer(), bench.offer(IMAGE, "other")]
+    first, second = await asyncio.gather(
+        *(pipeline.pull(one) for one in requests), return_exceptions=True
+    )
+    assert not isinstance(first, BaseException)
+    assert isinstance(second, AuthFailed)

@@ -46,12 +46,12 @@ def test_who_comes_late_waits_from_then_on() -> None:
         with shared.attached(late):
             assert late.hosts == ["a"]
             clock.advance(1)
-            assert early.stalled()
-            assert not late.stalled()
+            assert early.look()
+            assert not late.look()
             clock.advance(9)
-            assert late.stalled()
+            assert late.look()
         assert late.hosts == []
-        assert not late.stalled()
+        assert not late.look()
     assert early.watchdog.in_flight == 0
 
 
@@ -60,26 +60,31 @@ def test_a_slow_disk_is_no_stalled_registry() -> None:
     shared, own = SharedTraffic(), meter(clock)
     with shared.attached(own):
         shared.request_started("a")
-        with shared.held():
-            clock.advance(1000)
-            assert not own.stalled()
-            with shared.attached(other := meter(clock)):
-                assert other.hosts == []
-        assert own.hosts == ["a"]
+        shared.request_paused("a")
+        clock.advance(1000)
+        assert own.look() == ""
+        with shared.attached(other := meter(clock)):
+            assert other.hosts == []
+            shared.request_resumed("a")
+            assert (own.hosts, other.hosts) == (["a"], ["a"])
         clock.advance(9)
-        assert not own.stalled()
+        assert own.look() == ""
         clock.advance(1)
-        assert own.stalled()
+        assert own.look() == "silent"
 
 
-def test_attached_while_held_is_counted_afterwards() -> None:
-    shared, own = SharedTraffic(), meter()
-    shared.request_started("a")
-    with ExitStack() as stack:
-        with shared.held():
-            stack.enter_context(shared.attached(own))
-        assert own.hosts == ["a"]
-    assert own.watchdog.in_flight == 0
+def test_one_that_is_paused_does_not_excuse_another_one() -> None:
+    clock = ManualClock()
+    own = meter(clock)
+    own.request_started("stalled")
+    own.request_started("slow disk")
+    own.request_paused("slow disk")
+    clock.advance(9)
+    own.request_resumed("slow disk")
+    own.request_paused("slow disk")
+    clock.advance(1)
+    assert own.look() == "silent"
+    assert own.hosts == ["stalled"]
 
 
 def test_counts_never_drift() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class TrafficLog:
     started: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     bytes: int = 0
+    paused: int = 0
 
     def request_started(self, host: str) -> None:
         self.started.append(host)
@@ -39,27 +41,35 @@ class TrafficLog:
     def request_finished(self, host: str) -> None:
         self.finished.append(host)
 
+    def request_paused(self, host: str) -> None:
+        self.paused += 1
+
+    def request_resumed(self, host: str) -> None:
+        self.paused -= 1
+
     def received(self, count: int) -> None:
         assert count > 0
         self.bytes += count
 
     @property
     def in_flight(self) -> int:
+        """Requests that are not finished, be they paused or not."""
         assert len(self.finished) <= len(self.started)
         return len(self.started) - len(self.finished)
 
 
 @dataclass
 class HandClock:
-    """A ``Clock`` that stands still until it is turned."""
+    """A ``Clock`` that is turned by hand; but what is waited for passes, too."""
 
     seconds: float = 1_000_000.0
+    _made: float = field(default_factory=time.monotonic)
 
     def now(self) -> int:
         return int(self.seconds * 1e9)
 
     def monotonic(self) -> float:
-        return self.seconds
+        return self.seconds + time.monotonic() - self._made
 
 
 @dataclass
@@ -99,6 +109,7 @@ async def client(
         await registry.close()
     assert traffic.in_flight == 0
     assert sorted(traffic.started) == sorted(traffic.finished)
+    assert traffic.paused == 0
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +44,11 @@ async def read(remote: HTTPRemote, offset: int = 0) -> bytes:
         while piece := await stream.read():
             pieces.append(piece)
         return b"".join(pieces)
+
+
+async def fetch(remote: HTTPRemote) -> bytes:
+    """As a document: that is asked for again when the registry is failing."""
+    return await remote.document(LAYER, limit=len(BLOB))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -144,7 +152,7 @@ async def test_a_retried_request_starts_at_the_registry_again() -> None:
         fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}?one"))
         storage.fail(Fault(status=503))
         fake.fail(redirect(f"{storage.url}/v2/x/blobs/{LAYER.digest}?two"))
-        assert await read(c.remote(fake)) == BLOB
+        assert await fetch(c.remote(fake)) == BLOB
         assert [r.query for r in storage.requests] == ["one", "two"]
 
 
@@ -152,10 +160,10 @@ async def test_a_retried_request_starts_at_the_registry_again() -> None:
 async def test_broken_connections_are_tried_again(raw: bytes) -> None:
     async with filled() as fake, client() as c:
         fake.fail(Fault(raw=raw), times=2)
-        assert await read(c.remote(fake)) == BLOB
+        assert await fetch(c.remote(fake)) == BLOB
         fake.fail(Fault(raw=raw), times=None)
         with pytest.raises(RegistryUnavailable):
-            await read(c.remote(fake))
+            await fetch(c.remote(fake))
         assert c.traffic.in_flight == 0
 
 
@@ -163,7 +171,7 @@ async def test_patience_has_an_end() -> None:
     async with filled() as fake, client() as c:
         fake.fail(Fault(status=429, headers={"Retry-After": "1000000000"}), times=None)
         with pytest.raises(RegistryUnavailable, match="too many requests"):
-            await read(c.remote(fake))
+            await fetch(c.remote(fake))
         assert len(fake.requests) == 1
 
 
@@ -177,7 +185,7 @@ async def test_nothing_is_in_flight_while_waiting() -> None:
 
         c.registry._exchange._jitter = jitter
         fake.fail(Fault(status=503, body=b""), times=1)
-        assert await read(c.remote(fake)) == BLOB
+        assert await fetch(c.remote(fake)) == BLOB
         assert seen == [0]
 
 
@@ -255,3 +263,37 @@ async def test_what_a_redirected_request_keeps() -> None:
         ours = go("https://storage.example/x")
         assert (ours.tls, ours.headers, ours.home) == (known.tls, question.headers, None)
         assert "Bearer" not in repr(question) + repr(request)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+async def test_one_too_many_slows_all_who_ask_that_host(as_date: bool) -> None:
+    """A gate is closed for all; requests that come meanwhile are not even sent."""
+    async with filled() as fake, client() as c:
+        sent: list[int] = []
+
+        async def sleep(seconds: float) -> None:
+            sent.append(len(fake.requests))
+            c.clock.seconds += seconds
+
+        exchange = c.registry._exchange
+        exchange._sleep = sleep
+        patient = replace(exchange.settings.retry, longest_wait=60)
+        exchange.settings = replace(exchange.settings, retry=patient)
+        moment = datetime.fromtimestamp(c.clock.now() / 1e9 + 20, UTC)
+        value = format_datetime(moment, usegmt=True) if as_date else "20"
+        fake.fail(Fault(status=429, headers={"Retry-After": value}), times=1)
+        with pytest.raises(RegistryUnavailable, match="too many requests"):
+            await read(c.remote(fake))  # a layer is asked for again by whoever wants it
+        started = c.clock.seconds
+        assert await read(c.remote(fake)) == BLOB
+        assert 18 < c.clock.seconds - started < 22
+        assert sent == [1]
+
+
+async def test_a_gate_that_is_closed_for_too_long_is_not_waited_for() -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(Fault(status=503, headers={"Retry-After": "600"}))
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable, match=r"is failing|asks to wait for 600 s"):
+                await read(c.remote(fake))
+        assert len(fake.requests) == 1

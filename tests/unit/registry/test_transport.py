@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
+import ssl
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from orlop.errors import AuthPolicy, RegistryUnavailable
+from orlop.errors import AuthPolicy, FailedPrecondition, RegistryUnavailable
 from orlop.model.limits import DEFAULTS
+from orlop.registry.proxy import from_environment
 from orlop.registry.reach import Neighbourhood
-from orlop.registry.settings import SYSTEM_TLS, RegistrySettings
+from orlop.registry.settings import SYSTEM_TLS, RegistrySettings, TLSSettings
 from orlop.registry.transport import Request, Transport, _Resolver
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.faults import Fault
-from tests.unit.registry.rig import TrafficLog, client, until
+from orlop.testing.manual_clock import ManualClock
+from tests.unit.registry.rig import Authority, TrafficLog, client, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    made = Transport(RegistrySettings(connections_per_host=2, header_timeout=5), DEFAULTS)
+    made = Transport(
+        RegistrySettings(connections_per_host=2, header_timeout=5), DEFAULTS, ManualClock()
+    )
     yield made
     await made.close()
 
@@ -171,7 +180,7 @@ async def test_cookies_are_not_kept() -> None:
 
 
 async def test_closing_ends_connections() -> None:
-    transport = Transport(RegistrySettings(), DEFAULTS)
+    transport = Transport(RegistrySettings(), DEFAULTS, ManualClock())
     async with FakeRegistry() as fake:
         await (await transport.send(request(fake), TrafficLog())).discard()
         assert fake.connections == 1
@@ -203,3 +212,204 @@ async def test_discard_gives_up_on_a_long_body(transport: Transport) -> None:
         assert traffic.bytes < 4 << 20
         await (await transport.send(request(fake), traffic)).discard()
         assert fake.connections == 2
+
+
+async def test_all_hosts_together_answer_only_so_many_requests_at_once() -> None:
+    transport = Transport(RegistrySettings(connections=2), DEFAULTS, ManualClock())
+    traffic = TrafficLog()
+    async with FakeRegistry() as one, FakeRegistry() as other:
+        held = [await transport.send(request(fake), traffic) for fake in (one, other)]
+        waiting = [asyncio.create_task(transport.send(request(one), traffic)) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        assert len(traffic.started) == 2
+        waiting[0].cancel()
+        held[0].close()
+        (await waiting[1]).close()
+        held[1].close()
+        await asyncio.wait(waiting)
+        assert traffic.in_flight == 0
+        assert transport._all_slots is not None
+        assert not transport._all_slots.locked()
+        await transport.close()
+
+
+async def test_a_body_is_waited_for_only_while_it_is_read(transport: Transport) -> None:
+    traffic = TrafficLog()
+    async with FakeRegistry() as fake:
+        digest = fake.add_blob(bytes(1_000_000))
+        fake.fail(Fault(stall_at=500_000))
+        response = await transport.send(request(fake, f"/v2/x/blobs/{digest}"), traffic)
+        assert (traffic.in_flight, traffic.paused) == (1, 1)
+        received = 0
+        while received < 500_000:
+            received += len(await response.read())
+            assert traffic.paused == 1
+        reading = asyncio.create_task(response.read())
+        await asyncio.sleep(0)
+        assert traffic.paused == 0
+        reading.cancel()
+        await asyncio.wait({reading})
+        assert (traffic.in_flight, traffic.paused) == (0, 0)
+
+
+async def test_a_body_that_is_empty_stays_so(transport: Transport) -> None:
+    async with FakeRegistry() as fake:
+        fake.fail(Fault(status=200, body=b""), times=None)
+        head = replace(request(fake), method="HEAD")
+        for asked in (head, request(fake)):
+            async with await transport.send(asked, TrafficLog()) as response:
+                assert [await response.read() for _ in range(3)] == [b""] * 3
+
+
+async def test_connections_are_used_again(transport: Transport) -> None:
+    async with FakeRegistry() as fake:
+        digests = [fake.add_blob(os.urandom(300_000)) for _ in range(20)]
+        for digest in digests:
+            async with await transport.send(
+                request(fake, f"/v2/x/blobs/{digest}"), TrafficLog()
+            ) as response:
+                while await response.read():
+                    pass
+        assert len(fake.requests) == 20
+        assert fake.connections == 1
+
+
+async def test_an_address_that_does_not_answer_costs_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first address of the name takes no connections; the second one does (RFC 8305)."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.2", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+
+        async def resolve(
+            self: _Resolver, host: str, port: int = 0, family: int = socket.AF_INET
+        ) -> list[aiohttp.abc.ResolveResult]:
+            found = await self._inner.resolve("127.0.0.1", port, socket.AF_INET)
+            return [{**found[0], "host": address} for address in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(_Resolver, "resolve", resolve)
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(full.getsockname())
+            server = await asyncio.start_server(_answer, "127.0.0.1", port)
+            transport = Transport(RegistrySettings(connect_timeout=5), DEFAULTS, ManualClock())
+            where = Request("GET", URL(f"http://name.test:{port}/v2/"), SYSTEM_TLS)
+            async with asyncio.timeout(2):
+                (await transport.send(where, TrafficLog())).close()
+            await transport.close()
+            server.close()
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+# Proxies.
+
+
+@dataclass
+class ProxyServer:
+    """A proxy that writes down what it is asked; it tunnels, or answers itself."""
+
+    heads: list[bytes] = field(default_factory=list)
+    target: int = 0
+    status: bytes = b"200 OK"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 " + self.status + b"\r\nContent-Length: 0\r\n\r\n")
+        if self.target:
+            inner = await asyncio.open_connection("127.0.0.1", self.target)
+            await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
+        writer.close()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def through(proxy: ProxyServer) -> AsyncIterator[Transport]:
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"http://alice:wonderland@localhost:{port}"
+    proxies = from_environment({"HTTP_PROXY": url, "HTTPS_PROXY": url})
+    transport = Transport(RegistrySettings(proxies=proxies), DEFAULTS, ManualClock())
+    try:
+        yield transport
+    finally:
+        await transport.close()
+        server.close()
+
+
+async def test_plain_requests_go_through_the_proxy() -> None:
+    proxy = ProxyServer()
+    async with through(proxy) as transport:
+        # Also from a public registry: the name that is resolved here is the proxy's.
+        for home in (None, Neighbourhood.PUBLIC):
+            far = Request("GET", URL("http://r.example/v2/"), SYSTEM_TLS, home=home)
+            (await transport.send(far, TrafficLog())).close()
+    assert proxy.heads[0].startswith(b"GET http://r.example/v2/ HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic " in proxy.heads[0]
+
+
+async def test_a_tunnel_hides_the_proxys_credentials_from_the_registry(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    certificate, key = authority.issue("server", "DNS:r.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    async with FakeRegistry(tls=context) as fake:
+        proxy = ProxyServer(target=fake.port)
+        async with through(proxy) as transport:
+            trusted = TLSSettings(ca_files=(str(authority.certificate),))
+            there = Request("GET", URL("https://r.example/v2/"), trusted)
+            response = await transport.send(there, TrafficLog())
+            assert response.status == 200
+            response.close()
+    assert proxy.heads[0].startswith(b"CONNECT r.example:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization" in proxy.heads[0]
+    assert [head for head in fake.requests[0].headers if head.startswith("proxy")] == []
+
+
+async def test_a_proxy_that_refuses() -> None:
+    proxy = ProxyServer(status=b"407 Proxy Authentication Required")
+    async with through(proxy) as transport:
+        there = Request("GET", URL("https://r.example/v2/"), SYSTEM_TLS)
+        with pytest.raises(RegistryUnavailable) as caught:
+            await transport.send(there, TrafficLog())
+    assert str(caught.value) == "registry r.example: the proxy answers 407"
+
+
+async def test_a_proxy_that_cannot_be_used() -> None:
+    proxies = from_environment({"HTTPS_PROXY": "socks5://alice:wonderland@p.internal:1080"})
+    transport = Transport(RegistrySettings(proxies=proxies), DEFAULTS, ManualClock())
+    there = Request("GET", URL("https://r.example/v2/"), SYSTEM_TLS)
+    with pytest.raises(FailedPrecondition, match=r"^registry r\.example: HTTPS_PROXY is not the"):
+        await transport.send(there, TrafficLog())
+    await transport.close()
+
+
+async def test_a_proxy_that_is_not_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        proxies = from_environment({"HTTPS_PROXY": f"http://alice:wonderland@{address}"})
+        transport = Transport(RegistrySettings(proxies=proxies), DEFAULTS, ManualClock())
+        there = Request("GET", URL("https://r.example/v2/"), SYSTEM_TLS)
+        with pytest.raises(RegistryUnavailable) as caught:
+            await transport.send(there, TrafficLog())
+        await transport.close()
+    assert str(caught.value) == f"registry r.example: proxy {address}: connection refused"
