@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.config import values
 from orlop.config.decode import Problem
-from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, Key, origin_of, show
+from orlop.config.keys import CRI, GRPC, IMAGES, METRICS, PLUGINS, RUNTIME, Key, origin_of, show
 from orlop.config.moves import IMAGE_KEYS_OF_CRI
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def advice(
         key = (*IMAGES, "use_local_image_pull")
         yield key, "without effect; there is one way to pull"
     yield from _leftovers(config)
+    yield from _slips(config)
     yield from _old_servers(document)
     known = [section.name for section in sections]
     for name in config.plugins:
@@ -180,6 +181,23 @@ def _leftovers(config: Config) -> Iterator[tuple[Key, str]]:
         if isinstance(table, dict) and relative[-1] in table:
             key = (*CRI, *relative)
             yield key, f"ignored; since version 3 it belongs into {show(IMAGES)}"
+
+
+def _slips(config: Config) -> Iterator[tuple[Key, str]]:
+    """Keys that migration has given to the runtime, and that were meant for the images.
+
+    The runtime's own keys are not known here; one that is all but an image key is none.
+    """
+    names = {relative[-1]: relative for relative in IMAGE_KEYS_OF_CRI}
+    for above in sorted({relative[:-1] for relative in IMAGE_KEYS_OF_CRI}):
+        table: object = config.plugins.get(RUNTIME[1])
+        for name in above:
+            table = table.get(name) if isinstance(table, dict) else None
+        for name in table if isinstance(table, dict) else ():
+            near = get_close_matches(name, names, 1, 0.9)
+            if near and names[near[0]][:-1] == above:
+                key = (*RUNTIME, *above, name)
+                yield key, f"kept for the runtime; did you mean {near[0]}?"
 
 
 def _old_servers(document: Mapping[str, object]) -> Iterator[tuple[Key, str]]:
