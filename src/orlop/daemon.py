@@ -292,12 +292,16 @@ async def _until_signal(open_served: Open) -> None:
         sys.stderr.flush()
         notify_systemd("READY=1")
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, again.set if number == signal.SIGHUP else on_signal)
-    await serve(open_served, stop=stop, hurry=hurry, again=again, on_ready=on_ready)
-    # The loop's end takes its handlers away; one more signal must not spoil the exit code.
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    heard = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: again.set}
+    # Not by the loop: its end would take the handlers away before the process is at its own,
+    # and a late signal, in whatever thread, would spoil the exit code.
+    for number, act in heard.items():
+        signal.signal(number, lambda *_, act=act: loop.call_soon_threadsafe(act))
+    try:
+        await serve(open_served, stop=stop, hurry=hurry, again=again, on_ready=on_ready)
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.asynccontextmanager

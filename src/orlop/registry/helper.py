@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import shutil
 import signal
+import subprocess
+import time
 from typing import Final
 
 from orlop.errors import AuthFailed, HostsInvalid
@@ -19,7 +22,6 @@ from orlop.errors import AuthFailed, HostsInvalid
 WITHIN: Final = 15.0
 """Seconds; helpers ask token services of clouds, which take one or two."""
 
-_CLOSED_WITHIN: Final = 1.0
 _MAX_OUTPUT: Final = 64 << 10
 _PREFIX: Final = "docker-credential-"
 _NOT_FOUND: Final = b"credentials not found in native keychain"
@@ -29,30 +31,21 @@ _ENVIRONMENT: Final = ("PATH", "HOME")
 async def get(name: str, server: str, *, within: float = WITHIN) -> bytes | None:
     """What the helper ``name`` has for ``server``; None when it knows nothing.
 
+    It has ended, with all that it started, when this returns or raises.
+
     Raises:
         HostsInvalid: there is no such program.
         AuthFailed: it fails, takes longer than ``within`` seconds, or says too much.
     """
-    program = await asyncio.to_thread(_program, name)
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "get",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
-        cwd="/",
-        start_new_session=True,
-        limit=_MAX_OUTPUT,
-    )
+    ours, theirs = os.pipe()
+    # asyncio's own processes wait for whoever holds their pipes, also when they are cancelled.
+    running = asyncio.ensure_future(asyncio.to_thread(_run, name, server, within, ours))
     try:
-        async with asyncio.timeout(within):
-            output = await _talk(process, server, name)
-            status = await process.wait()
-    except TimeoutError as error:
-        raise AuthFailed(f"credential helper {name}: no answer within {within:g} s") from error
+        status, output = await asyncio.shield(running)
     finally:
-        await _end(process)
+        os.close(theirs)  # tells the thread, if it is still at work
+        await asyncio.gather(running, return_exceptions=True)
+        os.close(ours)
     if status == 0:
         return output
     if _NOT_FOUND in output:
@@ -60,32 +53,59 @@ async def get(name: str, server: str, *, within: float = WITHIN) -> bytes | None
     raise AuthFailed(f"credential helper {name}: it failed (exit status {status})")
 
 
-async def _talk(process: asyncio.subprocess.Process, server: str, name: str) -> bytes:
+def _run(name: str, server: str, within: float, hang_up: int) -> tuple[int, bytes]:
+    """Exit status and output; ends early when the other end of the pipe ``hang_up`` is closed."""
+    deadline = time.monotonic() + within
+    process = subprocess.Popen(
+        [_program(name), "get"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+        cwd="/",
+        start_new_session=True,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(ConnectionError):  # it may not read what it does not need
-        process.stdin.write(f"{server}\n".encode())
-        await process.stdin.drain()
-        process.stdin.close()
-    output = b""
-    while piece := await process.stdout.read(_MAX_OUTPUT):
-        output += piece
-        if len(output) > _MAX_OUTPUT:
-            raise AuthFailed(f"credential helper {name}: it writes more than {_MAX_OUTPUT} bytes")
-    return output
+    with process.stdout, contextlib.ExitStack() as stack:
+        stack.callback(_end, process)
+        with contextlib.suppress(BrokenPipeError):  # it may not read what it does not need
+            os.write(process.stdin.fileno(), f"{server}\n".encode())  # fits into the pipe
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        output = b""
+        while piece := _read(process.stdout.fileno(), hang_up, deadline):
+            output += piece
+            if len(output) > _MAX_OUTPUT:
+                raise AuthFailed(
+                    f"credential helper {name}: it writes more than {_MAX_OUTPUT} bytes"
+                )
+        late = piece is None
+        try:
+            status = process.wait(0 if late else max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            late = True
+        if late:
+            raise AuthFailed(f"credential helper {name}: no answer within {within:g} s")
+    return status, output
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill it, and what it started, unless it has ended by itself; then close its pipe."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    assert process.stdout is not None
-    with contextlib.suppress(TimeoutError):  # somebody else may hold the other end
-        async with asyncio.timeout(_CLOSED_WITHIN):
-            while await process.stdout.read(_MAX_OUTPUT):
-                pass
+def _read(source: int, hang_up: int, deadline: float) -> bytes | None:
+    """The next bytes, ``b""`` at the end; None when it is late, or nobody waits any more."""
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    poll.register(hang_up, select.POLLIN)
+    ready = [fd for fd, _ in poll.poll(max(deadline - time.monotonic(), 0) * 1000)]
+    return os.read(source, _MAX_OUTPUT) if ready == [source] else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it, and what it started, unless it has ended by itself."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _program(name: str) -> str:

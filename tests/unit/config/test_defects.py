@@ -157,3 +157,24 @@ def test_l_the_snapshotter_of_every_runtime_is_known() -> None:
 
 def test_nothing_of_this_is_there_without_a_document() -> None:
     assert loads("version = 4").config == Config()
+
+
+def test_image_keys_that_were_misspelt_in_the_old_section() -> None:
+    loaded = loads("""[plugins.cri]
+max_concurrent_downlods = 5
+max_container_log_line_size = 16384
+[plugins.cri.containerd]
+snapshoter = "native"
+default_runtime_name = "runc"
+""")
+    texts = [text for text in loaded.warnings if "did you mean" in text]
+    assert texts == [
+        (
+            "configuration:2: plugins.cri.max_concurrent_downlods: kept for the runtime;"
+            " did you mean max_concurrent_downloads?"
+        ),
+        (
+            "configuration:5: plugins.cri.containerd.snapshoter: kept for the runtime;"
+            " did you mean snapshotter?"
+        ),
+    ]

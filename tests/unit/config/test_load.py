@@ -250,27 +250,6 @@ def test_image_keys_that_were_left_in_the_old_section() -> None:
     assert "since version 3" in loaded.warnings[-1]
 
 
-def test_image_keys_that_were_misspelt_in_the_old_section() -> None:
-    loaded = loads("""[plugins.cri]
-max_concurrent_downlods = 5
-max_container_log_line_size = 16384
-[plugins.cri.containerd]
-snapshoter = "native"
-default_runtime_name = "runc"
-""")
-    texts = [text for text in loaded.warnings if "did you mean" in text]
-    assert texts == [
-        (
-            "configuration:2: plugins.cri.max_concurrent_downlods: kept for the runtime;"
-            " did you mean max_concurrent_downloads?"
-        ),
-        (
-            "configuration:5: plugins.cri.containerd.snapshoter: kept for the runtime;"
-            " did you mean snapshotter?"
-        ),
-    ]
-
-
 def test_containerds_own_places_are_not_taken() -> None:
     loaded = loads("""version = 3
 root = "/var/lib/containerd/"
