@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 REFERENCE: Final = "docker.io/library/debian:12"
 STORE: Final = "/var/tmp/images"
 DIRECTORY: Final = "/mnt"
-WITHOUT_SERVICE: Final = ("config", "version")
+WITHOUT_SERVICE: Final = ("config", "hosts", "version")
 
 PAGES: Final = ("README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
 ROOMS: Final = tuple(f"docs/rooms/{page.name}" for page in (ROOT / "docs" / "rooms").glob("*.md"))
