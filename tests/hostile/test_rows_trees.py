@@ -15,6 +15,7 @@ import pytest_asyncio
 from orlop.errors import ArchiveEscape, ArchiveInvalid, LimitExceeded, OrlopError
 from orlop.model.limits import Limits
 from orlop.testing import layers
+from orlop.testing.images import build_image
 from orlop.testing.layers import (
     Entry,
     device,
@@ -30,6 +31,7 @@ from tests.hostile.site import Case, Site, attacked, refused, taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
@@ -393,3 +395,28 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 @pytest.mark.parametrize("case", CASES)
 async def test_trees(site: Site, case: Case) -> None:
     await site.pulls(case)
+
+
+TIMES: dict[int, int] = {
+    -(10**18): 0,
+    -1: 0,
+    0: 0,
+    1_234_567_890_123_456_789: 1_234_567_890_123_456_789,
+    2**33 * 10**9: 2**33 * 10**9,
+    2**62 * 10**9: 2**33 * 10**9,
+}
+
+
+@pytest.mark.row("X24")
+@pytest.mark.parametrize("mtime", TIMES)
+async def test_times(site: Site, mtime: int, tmp_path: Path) -> None:
+    members = [plain("f", mtime_ns=mtime), plain("d", typeflag=b"5", mode=0o755, mtime_ns=mtime)]
+    reference = site.offer(build_image([members]))
+    await site.store.service.pull(reference)
+    await site.store.service.mount(reference, str(tmp_path))
+    try:
+        seen = {name: (tmp_path / name).stat().st_mtime_ns for name in ("f", "d")}
+    finally:
+        await site.store.service.unmount(str(tmp_path))
+        await site.store.service.remove(reference)
+    assert set(seen.values()) == {TIMES[mtime]}
