@@ -441,9 +441,9 @@ async def _health(context: Context) -> AsyncIterator[HealthDoor]:
 async def _server(context: Context) -> AsyncIterator[Entrance]:
     from orlop.ports.doors import Entrance
 
-    address = cast("GrpcConfig", context.config).address
-    context.export("address", address)
-    yield Entrance(address, _doors(context))
+    config = cast("GrpcConfig", context.config)
+    context.export("address", config.address)
+    yield Entrance(config.address, _doors(context), config.uid, config.gid)
 
 
 def _doors(context: Context) -> tuple[Door, ...]:

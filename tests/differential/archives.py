@@ -33,9 +33,7 @@ class Odd(NamedTuple):
 
 
 ODD: Final = {
-    "a path above the root": Odd(
-        EVERYBODY, "refused as a whole; archivers leave the member out, umoci cuts the path off"
-    ),
+    "a path above the root": Odd(frozenset({UMOCI}), "refused; umoci cuts the path off"),
     "a name that is no text": Odd(
         frozenset({BSDTAR}), "kept byte for byte; bsdtar cannot turn it into its own characters"
     ),
@@ -49,36 +47,26 @@ ODD: Final = {
     "a member below a link": Odd(
         frozenset({BSDTAR}), "links lead inside of the tree; bsdtar follows none at all"
     ),
-    "a member below a file": Odd(
-        EVERYBODY, "refused; archivers replace the file or leave the member out"
-    ),
-    "a hard link to nothing": Odd(EVERYBODY, "refused; archivers leave the member out"),
-    "a hard link to a link": Odd(
-        frozenset({BSDTAR, UMOCI}), "names the link itself; some link what it leads to"
-    ),
-    "a lone zero block": Odd(EVERYBODY, "refused; archivers end or go on there, each its own way"),
+    "a member below a file": Odd(frozenset(), "refused by everybody"),
+    "a hard link to nothing": Odd(frozenset(), "refused by everybody"),
+    "a hard link to a link": Odd(frozenset(), "names the link itself"),
+    "a lone zero block": Odd(frozenset({TAR, BSDTAR}), "refused; archivers end there, or go on"),
     "bytes behind the end": Odd(frozenset(), "nobody reads them"),
     "no end mark": Odd(
         frozenset({TAR}), "taken; tar wants one member at least, though a layer may be empty"
     ),
-    "a global header": Odd(EVERYBODY, "refused; readers apply it or ignore it"),
+    "a global header": Odd(frozenset({TAR, BSDTAR}), "refused; readers apply it or ignore it"),
     "a global comment": Odd(frozenset({UMOCI}), "ignored; umoci does not know the type"),
     "data of a directory": Odd(EVERYBODY, "refused; readers skip it, or take it for a header"),
-    "an unknown type": Odd(EVERYBODY, "refused; archivers make a file of it"),
-    "a wrong checksum": Odd(
-        EVERYBODY, "refused; archivers look for the next header, and end well with none"
-    ),
-    "cut short": Odd(EVERYBODY, "refused; in the padding of the last member others do not notice"),
+    "an unknown type": Odd(frozenset({TAR, BSDTAR}), "refused; archivers make a file of it"),
+    "a wrong checksum": Odd(frozenset({BSDTAR}), "refused; bsdtar ends well in front of it"),
+    "cut short": Odd(frozenset({UMOCI}), "refused; umoci takes what lacks padding only"),
     "a time before 1970": Odd(EVERYBODY, "clamped to 1970, as containerd does"),
     "two sizes": Odd(frozenset(), "PAX counts for everybody"),
     "a contiguous file": Odd(frozenset({UMOCI}), "a file; umoci does not know the type"),
     "an old header": Odd(frozenset(), "everybody reads them"),
-    "the same hard link twice": Odd(
-        frozenset({TAR, BSDTAR}), "once more is no change; some replace or refuse it"
-    ),
-    "a directory in place of a link": Odd(
-        frozenset({TAR, BSDTAR, UMOCI}), "replaces it; some keep links to directories"
-    ),
+    "the same hard link twice": Odd(frozenset(), "once more is no change"),
+    "a directory in place of a link": Odd(frozenset(), "replaces it"),
 }
 """Every name that ``Archive.odd`` can have."""
 

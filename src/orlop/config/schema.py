@@ -28,6 +28,7 @@ T = TypeVar("T", bound=Struct)
 _MAX_COUNT = 1 << 20
 _MAX_SECONDS = 366 * 24 * 3600
 _MAX_BYTES = 1 << 40
+_MAX_ID = (1 << 32) - 2  # the last one means "no change" to chown(2)
 
 Host: TypeAlias = Annotated[str, element(values.host)]
 RegistryHost: TypeAlias = Annotated[str, element(values.registry_host)]
@@ -256,6 +257,19 @@ class GrpcConfig(Struct, frozen=True, kw_only=True):
     address: Annotated[str, key("Socket that the daemon serves on.", values.socket_address)] = (
         "unix:///run/orlop/orlop.sock"
     )
+    uid: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_ID),
+        key("User who owns the socket and may use it; 0 is the daemon's own."),
+    ] = 0
+    gid: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_ID),
+        key(
+            "Group whose members may use the socket, with all rights of the daemon; 0 is none."
+            " They also need a way to it: not the state directory, which is private."
+        ),
+    ] = 0
 
     @property
     def socket_path(self) -> str:
