@@ -21,6 +21,7 @@ from orlop.config.annotate import element, key
 from orlop.config.draft import CURRENT_VERSION
 from orlop.config.durations import Duration
 from orlop.config.keys import GRPC, IMAGES, METRICS, PLUGINS
+from orlop.config.limits import LimitsConfig
 from orlop.config.related import StreamProcessor
 
 T = TypeVar("T", bound=Struct)
@@ -239,6 +240,9 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             'with a warning where something is lacking; or "required", nothing less than all.'
         ),
     ] = "available"
+    limits: Annotated[
+        LimitsConfig, key("orlop: What registries and images may ask for; beyond it, no pull.")
+    ] = LimitsConfig()
     pinned_images: Annotated[
         Mapping[Name, Annotated[str, element(values.image_reference)]],
         key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),
