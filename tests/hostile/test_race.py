@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-OPERATIONS = 100_000
+ENTRIES = 40_000
+"""Each is several operations: its parent is opened, something is removed, made, and described."""
 NAMES = [f"{place}/{name}".lstrip("/") for place in PLACES for name in neighbours.NAMES]
 BELOW = ("file", "dir", "link", "new")
 
@@ -114,7 +115,7 @@ def test_a_tree_that_changes_under_the_applier(tmp_path: Path) -> None:
     begun = good = rounds = 0
     try:
         with neighbour(root, wire) as process:
-            while begun < OPERATIONS:
+            while begun < ENTRIES:
                 archive = archives[rounds % len(archives)]
                 count, well = apply(fd, archive, "direct" if rounds % 2 else "overlay")
                 begun, good, rounds = begun + count, good + well, rounds + 1
