@@ -7,11 +7,11 @@ SECONDS ?= 60
 BIN := .venv/bin
 SOURCES := src tests bench demo tools examples fuzz
 
-.PHONY: help demo test check format bench crash fuzz proto lock docs clean
+.PHONY: help demo test check format bench crash fuzz differential proto lock docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 # Two environments in one directory: what orlop needs, and what working on it needs too.
 .venv/runtime: requirements.lock pyproject.toml tools/venv
@@ -54,6 +54,9 @@ crash: .venv/development ## kill pulls and removals at every change of the disk 
 fuzz: .venv/development ## search for bytes that break a parser; SECONDS=60 of each target
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
+differential: .venv/development ## 10,000 archives by orlop, tar, bsdtar and umoci; SEED=N (root; takes minutes)
+	$(BIN)/python -m tests.differential $(if $(SEED),--seed $(SEED))
+
 proto: .venv/development ## generate the gRPC code
 	tools/protoc
 
@@ -63,6 +66,7 @@ lock: .venv/development ## resolve the requirements, keep the locked versions; U
 docs: .venv/development ## write the pages that are made from the source
 	$(BIN)/python tools/errors_page.py
 	$(BIN)/python tools/config_page.py
+	$(BIN)/python -m tests.hostile.page
 
 clean: ## remove what can be made again
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache build dist

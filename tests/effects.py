@@ -26,6 +26,7 @@ _CHAIN: Final = f"{_PROCESSORS}::test_a_chain_of_two_and_what_they_are_told"
 _OLD_DOCUMENT: Final = "tests/system/test_hosts.py::test_a_document_of_containerd_1"
 _REGISTRY: Final = "tests/integration/pull/test_registry_keys.py"
 _HOSTS: Final = "tests/integration/registry/test_hosts.py"
+_LIMITS: Final = "tests/integration/pull/test_limits.py::test_an_image_beyond_it"
 _TRANSFER: Final = "tests/unit/config/test_load.py::test_the_transfer_services_keys"
 
 EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -71,6 +72,14 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "registry.headers": f"{_REGISTRY}::test_headers",
         "registry.insecure_registries": f"{_REGISTRY}::test_ca_files_and_insecure_registries",
         "registry.ca_files": f"{_REGISTRY}::test_ca_files_and_insecure_registries",
+        "limits.manifest_bytes": _LIMITS,
+        "limits.config_bytes": _LIMITS,
+        "limits.layers": _LIMITS,
+        "limits.layer_bytes": _LIMITS,
+        "limits.layer_ratio": _LIMITS,
+        "limits.layer_ratio_floor": _LIMITS,
+        "limits.layer_entries": _LIMITS,
+        "limits.zstd_window_bytes": _LIMITS,
         "isolation": (
             "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
         ),

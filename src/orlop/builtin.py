@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from orlop.control import ControlDoor, HealthDoor
     from orlop.cri import CRIDoor
     from orlop.gc.scheduler import Scheduler
+    from orlop.images.check import ImageCheck
     from orlop.metadata.store import MetadataStore
+    from orlop.model.limits import Limits
     from orlop.plugins.registration import Commit
     from orlop.ports.doors import Door, Entrance
     from orlop.ports.gc import GarbageCollector
@@ -256,8 +258,12 @@ async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
 
     from orlop.unpack.pool import WorkerPool
 
-    strict = cast("ImageConfig", context.config).isolation == "required"
-    async with WorkerPool(strict=strict, warn=structlog.get_logger().warning) as pool:
+    config = cast("ImageConfig", context.config)
+    async with WorkerPool(
+        config.limits.limits,
+        strict=config.isolation == "required",
+        warn=structlog.get_logger().warning,
+    ) as pool:
         pool.start()
         yield pool
 
@@ -269,9 +275,13 @@ async def _registry(context: Context) -> AsyncIterator[Registry]:
     from orlop.linux.clock import SystemClock
     from orlop.registry.client import RegistryClient
 
-    settings = client_settings(cast("ImageConfig", context.config), os.environ)
-    warn = structlog.get_logger().warning
-    client = RegistryClient(settings, clock=SystemClock(), warn=warn)
+    config = cast("ImageConfig", context.config)
+    client = RegistryClient(
+        client_settings(config, os.environ),
+        clock=SystemClock(),
+        limits=config.limits.limits,
+        warn=structlog.get_logger().warning,
+    )
 
     def prepare(config: object) -> Commit:
         return partial(client.reload, client_settings(cast("ImageConfig", config), os.environ))
@@ -327,7 +337,6 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
 
 @asynccontextmanager
 async def _service(context: Context) -> AsyncIterator[ImageService]:
-    from orlop.images.check import ImageCheck
     from orlop.images.mounts import ImageMounts
     from orlop.images.observers import Observers
     from orlop.images.service import LocalImageService
@@ -381,13 +390,9 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         snapshotters=snapshotters,
         collector=collector,
         mounts=mounts,
-        checker=ImageCheck(
-            store=store,
-            metadata=metadata,
-            snapshotters=snapshotters,
-            tree_exists=os.path.isdir,
-        ),
+        checker=_checker(context, config.limits.limits),
         clock=SystemClock(),
+        limits=config.limits.limits,
     )
 
     def prepare(new: object) -> Commit:
@@ -441,9 +446,21 @@ async def _health(context: Context) -> AsyncIterator[HealthDoor]:
 async def _server(context: Context) -> AsyncIterator[Entrance]:
     from orlop.ports.doors import Entrance
 
-    address = cast("GrpcConfig", context.config).address
-    context.export("address", address)
-    yield Entrance(address, _doors(context))
+    config = cast("GrpcConfig", context.config)
+    context.export("address", config.address)
+    yield Entrance(config.address, _doors(context), config.uid, config.gid)
+
+
+def _checker(context: Context, limits: Limits) -> ImageCheck:
+    from orlop.images.check import ImageCheck
+
+    return ImageCheck(
+        store=cast("LocalBlobStore", context.one_of(CONTENT)),
+        metadata=cast("MetadataStore", context.one_of(METADATA)),
+        snapshotters=_snapshotters(context),
+        tree_exists=os.path.isdir,
+        limits=limits,
+    )
 
 
 def _doors(context: Context) -> tuple[Door, ...]:

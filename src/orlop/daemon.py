@@ -52,6 +52,9 @@ TIDY_SECONDS: Final = 0.5
 MESSAGE_BYTES: Final = 16 << 20
 """Longest message either way; what kubelet and crictl read."""
 
+STREAMS: Final = 1000
+"""Calls that one connection may have at work; more of them wait."""
+
 FAREWELL_SECONDS: Final = 0.2
 """How long calls have, when the disk has failed, to tell their clients so."""
 
@@ -130,7 +133,7 @@ async def serve(
         if stop.is_set():
             return
         try:
-            async with _listening(server, path):
+            async with _listening(server, path, uid=entrance.uid, gid=entrance.gid):
                 on_ready(entrance.address)
                 async with _reloading(served, again or asyncio.Event()):
                     await stop.wait()
@@ -305,20 +308,30 @@ async def _until_signal(open_served: Open) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(server: grpc.aio.Server, path: str) -> AsyncIterator[None]:
+async def _listening(
+    server: grpc.aio.Server, path: str, *, uid: int, gid: int
+) -> AsyncIterator[None]:
     """Start ``server`` on the socket ``path``; on leaving, nobody finds it there any more.
 
-    It is bound in a private directory, made 0600, and moved into place when the
-    server runs: whoever can see it is served, and no umask has to be changed in a
-    process with threads. The move replaces a stale socket.
+    It is bound in a private directory, made 0600 (0660 for a group), and moved into
+    place when the server runs: whoever can see it is served, and no umask has to be
+    changed in a process with threads. The move replaces a stale socket.
+
+    Args:
+        server: has not started; gRPC does not tell it who connects, so that the
+            permissions of the socket are all there is.
+        path: of the socket.
+        uid: its owner; 0 is this process's.
+        gid: its group; 0 is none.
     """
     with _translated(path):
-        _claim(path)
+        _claim(path, uid=uid, gid=gid)
         directory = tempfile.mkdtemp(prefix=".", dir=os.path.dirname(path))
         bound = os.path.join(directory, "s")
         try:
             server.add_insecure_port(f"unix:{bound}")
-            os.chmod(bound, 0o600)
+            os.chown(bound, uid or -1, gid or -1)
+            os.chmod(bound, 0o660 if gid else 0o600)
             await server.start()
             os.rename(bound, path)
         finally:
@@ -334,14 +347,18 @@ async def _listening(server: grpc.aio.Server, path: str) -> AsyncIterator[None]:
                 os.unlink(path)
 
 
-def _claim(path: str) -> None:
+def _claim(path: str, *, uid: int, gid: int) -> None:
     """Make the socket's directory, and refuse to take what is not a stale socket of ours."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    directory = os.path.dirname(path)
+    if gid and not os.path.lexists(directory):
+        os.makedirs(directory, mode=0o750)
+        os.chown(directory, -1, gid)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid not in (os.geteuid(), uid):
         raise FailedPrecondition(
             f"{path} is there already and is no socket of ours",
             hint="move it away, or choose another --address",
@@ -383,6 +400,7 @@ def _server_options() -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.max_concurrent_streams", STREAMS),
     )
 
 

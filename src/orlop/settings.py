@@ -39,6 +39,7 @@ def pull_settings(config: ImageConfig) -> PullSettings:
         min_rate=config.min_pull_rate,
         max_rate=config.max_download_rate,
         part_bytes=config.concurrent_layer_fetch_buffer,
+        limits=config.limits.limits,
     )
 
 

@@ -57,6 +57,7 @@ def expected(reference: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.row("L06")
 def test_a_pull_that_is_killed_anywhere(reference: str, expected: Path, tmp_path: Path) -> None:
     changes = int(_run(tmp_path / "whole", "pull", reference, 0)[-1])
     assert changes > 30
@@ -74,6 +75,7 @@ def test_a_pull_that_is_killed_anywhere(reference: str, expected: Path, tmp_path
         shutil.rmtree(root)
 
 
+@pytest.mark.row("L06")
 def test_a_removal_that_is_killed_anywhere(reference: str, expected: Path, tmp_path: Path) -> None:
     _copy(expected, tmp_path / "whole")
     changes = int(_run(tmp_path / "whole", "remove", reference, 0)[-1])

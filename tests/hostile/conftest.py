@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+from orlop.testing.fake_registry import FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
-def threat(request: pytest.FixtureRequest) -> str:
-    """Id of the row that a test is for; ``rows.row`` sets it."""
-    name: str = request.param
-    return name
+def registry() -> Iterator[FakeRegistry]:
+    """An honest one, until it is told otherwise."""
+    with FakeRegistry() as found:
+        yield found

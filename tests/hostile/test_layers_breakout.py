@@ -137,6 +137,7 @@ ACTIONS: list[list[Entry]] = [
 ]
 
 
+@pytest.mark.row("X02")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", range(len(WAYS_OUT)))
 def test_through_links(way: int, mode: ApplyMode, tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ def test_through_links(way: int, mode: ApplyMode, tmp_path: Path) -> None:
         wire.check()
 
 
+@pytest.mark.row("X01")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "path", ["../outside/file", "/../outside/file", "d/../../outside/file", "./../outside/new"]
@@ -177,6 +179,7 @@ def test_by_name(path: str, mode: ApplyMode, tripwire: Tripwire) -> None:
     assert not attempt(tripwire, [opaque(parent)], mode)
 
 
+@pytest.mark.row("X01")
 @pytest.mark.parametrize("mode", MODES)
 def test_absolute_names_are_inside(mode: ApplyMode, tripwire: Tripwire) -> None:
     name = tripwire.absolute + "/file"
@@ -185,6 +188,7 @@ def test_absolute_names_are_inside(mode: ApplyMode, tripwire: Tripwire) -> None:
     assert (tripwire.root / name[1:]).read_bytes() == b"inside"
 
 
+@pytest.mark.row("X07")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("target", [f"{OUT}/file", f"{OUT}/dir", f"{OUT}/fifo", "ABSOLUTE/file"])
 def test_the_last_name_is_never_followed(target: str, mode: ApplyMode, tripwire: Tripwire) -> None:
@@ -206,6 +210,7 @@ def test_the_last_name_is_never_followed(target: str, mode: ApplyMode, tripwire:
             tripwire.check()
 
 
+@pytest.mark.row("X09")
 @pytest.mark.parametrize("mode", MODES)
 def test_removing_a_tree_does_not_cross_links(mode: ApplyMode, tripwire: Tripwire) -> None:
     members = [
@@ -222,6 +227,7 @@ def test_removing_a_tree_does_not_cross_links(mode: ApplyMode, tripwire: Tripwir
                 assert "sub" not in os.listdir(tripwire.root / "d") or last.path == b".wh.d"
 
 
+@pytest.mark.row("X04")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", ["", ".", "/", "d/.."])
 def test_the_root_stays_a_directory(path: str, mode: ApplyMode, tripwire: Tripwire) -> None:
@@ -230,6 +236,7 @@ def test_the_root_stays_a_directory(path: str, mode: ApplyMode, tripwire: Tripwi
         assert set(tripwire.inside()) == {b".", b"x"}
 
 
+@pytest.mark.row("X05")
 def test_directories_under_attack(tripwire: Tripwire) -> None:
     """A directory that becomes a link and back, all the time, is never left by it."""
     (tripwire.root / "d/sub").mkdir(parents=True)

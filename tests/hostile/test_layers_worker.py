@@ -221,6 +221,7 @@ async def test_every_row(tmp_path: Path) -> None:
     assert differences(before, tree(outside)) == []
 
 
+@pytest.mark.row("Z10")
 async def test_what_stands_behind_the_archive_is_hashed_and_not_applied(tmp_path: Path) -> None:
     hidden = GOOD + bytes(100_000) + tar_bytes([file("hidden")])
     async with WorkerPool(LIMITS) as pool:
@@ -231,6 +232,7 @@ async def test_what_stands_behind_the_archive_is_hashed_and_not_applied(tmp_path
     assert not (tmp_path / "a/root/hidden").exists()
 
 
+@pytest.mark.row("Z09")
 async def test_programs_and_modules_of_the_layer_are_not_run(tmp_path: Path) -> None:
     """Whatever a worker might load late, it does not load from the tree that it is in."""
     trace = tmp_path / "loaded"

@@ -96,6 +96,7 @@ def test_exit_codes(registry: DistributionRegistry, daemon: Daemon, orlop: Progr
     assert late.err.startswith("orlop: no daemon answers at ")
 
 
+@pytest.mark.row("L12")
 def test_one_daemon_a_root(daemon: Daemon, home: Path) -> None:
     second = Program().run(
         *("daemon", "--root", str(daemon.root), "--state", str(home / "state2")),
@@ -108,6 +109,7 @@ def test_one_daemon_a_root(daemon: Daemon, home: Path) -> None:
     assert str(daemon.root) in embedded.err
 
 
+@pytest.mark.row("L15")
 def test_sigterm_lets_a_pull_end(daemon: Daemon, orlop: Program) -> None:
     with FakeRegistry() as fake:
         reference = _fill(fake, image := small_image("drain"))
@@ -120,6 +122,7 @@ def test_sigterm_lets_a_pull_end(daemon: Daemon, orlop: Program) -> None:
     assert daemon.wait() == 0
 
 
+@pytest.mark.row("L06")
 def test_a_killed_daemon_comes_back(
     registry: DistributionRegistry, daemon: Daemon, orlop: Program
 ) -> None:

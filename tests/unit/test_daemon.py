@@ -101,6 +101,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class TestSocket:
+    @pytest.mark.row("L02")
     async def test_it_and_a_missing_directory_are_private(self, directory: Path) -> None:
         path = directory / "run" / "orlop.sock"
         async with served(path, MemoryService()):
@@ -114,6 +115,7 @@ class TestSocket:
         async with served(directory / "orlop.sock", MemoryService()):
             assert stat.S_IMODE(os.stat(directory).st_mode) == 0o755
 
+    @pytest.mark.row("L02")
     async def test_a_stale_socket_is_replaced(self, directory: Path) -> None:
         path = directory / "orlop.sock"
         with socket.socket(socket.AF_UNIX) as stale:
@@ -124,6 +126,7 @@ class TestSocket:
         ):
             assert await client.version() == "1.2.3"
 
+    @pytest.mark.row("L02")
     async def test_a_socket_in_use_is_not(self, directory: Path) -> None:
         path = directory / "orlop.sock"
         async with served(path, MemoryService()):
@@ -133,6 +136,7 @@ class TestSocket:
             async with ControlClient(f"unix://{path}") as client:
                 assert await client.version() == "1.2.3"
 
+    @pytest.mark.row("L02")
     async def test_what_is_no_socket_is_refused_and_kept(self, directory: Path) -> None:
         path = directory / "orlop.sock"
         path.write_text("precious")
@@ -142,6 +146,7 @@ class TestSocket:
         assert path.read_text() == "precious"
         assert os.listdir(directory) == ["orlop.sock"]
 
+    @pytest.mark.row("L02")
     async def test_a_socket_of_somebody_else_is_not_removed(self, directory: Path) -> None:
         path = directory / "orlop.sock"
         async with served(path, MemoryService()):
@@ -309,6 +314,7 @@ class Process:
 
 
 class TestProcess:
+    @pytest.mark.row("L15")
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_ends_it_well(self, directory: Path, number: signal.Signals) -> None:
         with Process(directory) as process:
@@ -321,6 +327,7 @@ class TestProcess:
         assert "Traceback" not in rest
         assert os.listdir(directory) == []
 
+    @pytest.mark.row("L15")
     def test_signals_up_to_the_very_end_do_not_spoil_it(self, directory: Path) -> None:
         with Process(directory) as process:
             process.wait_for("ready on")

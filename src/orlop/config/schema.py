@@ -21,6 +21,7 @@ from orlop.config.annotate import element, key
 from orlop.config.draft import CURRENT_VERSION
 from orlop.config.durations import Duration
 from orlop.config.keys import GRPC, IMAGES, METRICS, PLUGINS
+from orlop.config.limits import LimitsConfig
 from orlop.config.related import StreamProcessor
 
 T = TypeVar("T", bound=Struct)
@@ -28,6 +29,7 @@ T = TypeVar("T", bound=Struct)
 _MAX_COUNT = 1 << 20
 _MAX_SECONDS = 366 * 24 * 3600
 _MAX_BYTES = 1 << 40
+_MAX_ID = (1 << 32) - 2  # the last one means "no change" to chown(2)
 
 Host: TypeAlias = Annotated[str, element(values.host)]
 RegistryHost: TypeAlias = Annotated[str, element(values.registry_host)]
@@ -238,6 +240,9 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             'with a warning where something is lacking; or "required", nothing less than all.'
         ),
     ] = "available"
+    limits: Annotated[
+        LimitsConfig, key("orlop: What registries and images may ask for; beyond it, no pull.")
+    ] = LimitsConfig()
     pinned_images: Annotated[
         Mapping[Name, Annotated[str, element(values.image_reference)]],
         key('Images that kubelet must not collect, each under a name of your choice; "" is none.'),
@@ -256,6 +261,19 @@ class GrpcConfig(Struct, frozen=True, kw_only=True):
     address: Annotated[str, key("Socket that the daemon serves on.", values.socket_address)] = (
         "unix:///run/orlop/orlop.sock"
     )
+    uid: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_ID),
+        key("User who owns the socket and may use it; 0 is the daemon's own."),
+    ] = 0
+    gid: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_ID),
+        key(
+            "Group whose members may use the socket, with all rights of the daemon; 0 is none."
+            " They also need a way to it: not the state directory, which is private."
+        ),
+    ] = 0
 
     @property
     def socket_path(self) -> str:

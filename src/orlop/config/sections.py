@@ -69,7 +69,9 @@ class Section:
 
 
 BUILTIN_SECTIONS: tuple[Section, ...] = (
-    Section(GRPC[1], GrpcConfig, lift_grpc, others=frozenset(GRPC_KEYS) - {"address"}),
+    Section(
+        GRPC[1], GrpcConfig, lift_grpc, others=frozenset(GRPC_KEYS) - {"address", "uid", "gid"}
+    ),
     Section(METRICS[1], MetricsConfig, lift_metrics),
     Section(IMAGES[1], ImageConfig, lift_images),
     Section(TRANSFER[1], TransferConfig),

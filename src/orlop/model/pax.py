@@ -138,11 +138,12 @@ def _time(value: bytes) -> int:
 def _add_xattr(into: dict[bytes, bytes], name: bytes, value: bytes, limits: Limits) -> None:
     if not name or b"\0" in name or b"." not in name:
         raise ArchiveInvalid(f"layer archive is malformed: extended attribute {_shown(name)}")
-    if len(name) > limits.xattr_name_bytes or len(value) > limits.xattr_value_bytes:
+    long_name = len(name) > limits.xattr_name_bytes
+    if long_name or len(value) > limits.xattr_value_bytes:
         raise LimitExceeded(
             f"extended attribute {_shown(name)} is too long"
             f" (name {len(name)}, value {len(value)} bytes)",
-            limit="xattr_value_bytes",
+            limit="xattr_name_bytes" if long_name else "xattr_value_bytes",
         )
     if len(into) >= limits.xattrs_per_inode and name not in into:
         raise LimitExceeded(

@@ -48,7 +48,11 @@ class Entrance:
     Attributes:
         address: ``unix:///PATH`` of the socket.
         doors: in the order in which they are registered.
+        uid: who owns the socket; 0 is the daemon's user.
+        gid: whose members may use it, too; 0 is nobody.
     """
 
     address: str
     doors: tuple[Door, ...]
+    uid: int = 0
+    gid: int = 0

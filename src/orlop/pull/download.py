@@ -203,19 +203,27 @@ class Download:
         """The bytes as they arrive; those of the blob once it is published.
 
         Raises:
-            Unavailable: the download has failed (its holders see why).
+            Unavailable: the download has failed (its holders see why), or this process may
+                open no more files.
         """
         await self._opened.wait()
         if await self.pending.in_store():
             fd = self._store.open(self.descriptor.digest)
         elif (ingest := self.pending.ingest) is not None and not self._failed:
-            fd = os.dup(ingest.fileno())  # the ingest may be published meanwhile
+            fd = self._duplicate(ingest)  # it may be published meanwhile
         else:
             raise Unavailable(f"download of {self.descriptor.digest} has failed")
         try:
             yield _Growing(fd, self)
         finally:
             os.close(fd)
+
+    def _duplicate(self, ingest: Ingest) -> int:
+        try:
+            return os.dup(ingest.fileno())
+        except OSError as error:
+            digest = self.descriptor.digest
+            raise Unavailable(f"{error.strerror}: follow the download of {digest}") from error
 
     async def follow(self) -> AsyncIterator[int]:
         """How far the file may be read, each time that grows; ends when all is verified.

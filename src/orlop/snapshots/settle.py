@@ -40,8 +40,9 @@ def inherit(tree: int, below: int, *, implied: Sequence[bytes], opaque: Sequence
         opaque: directories of ``tree`` that hide what is below them.
 
     Returns:
-        False when something other than a directory is below an implied directory, or
-        when the whole root is opaque, which overlayfs cannot show.
+        False when something other than a directory is below an implied directory, when
+        the whole root is opaque, or when a whiteout has nothing to hide: overlayfs cannot
+        show the one and would list the other.
 
     Raises:
         OSError: the file system refused.
@@ -50,12 +51,15 @@ def inherit(tree: int, below: int, *, implied: Sequence[bytes], opaque: Sequence
         return False
     hidden = set(opaque)  # below these nothing is looked up
     for path in implied:
-        if _is_within(path, hidden):
-            continue
-        source = _open_below(below, path)
+        inside = _is_within(path, hidden)
+        source: int | Literal["nothing", "other"] = (
+            "nothing" if inside else _open_below(below, path)
+        )
         if source == "other":
             return False
         if source == "nothing":
+            if _has_whiteouts(tree, path):
+                return False
             hidden.add(path)
             continue
         try:
@@ -92,6 +96,20 @@ def _is_within(path: bytes, directories: set[bytes]) -> bool:
     return False
 
 
+def _has_whiteouts(tree: int, path: bytes) -> bool:
+    """Whether there are whiteouts in a directory of the layer's own."""
+    fd = _open_own(tree, path)
+    try:
+        with os.scandir(fd) as entries:
+            return any(_is_whiteout(entry.stat(follow_symlinks=False)) for entry in entries)
+    finally:
+        os.close(fd)
+
+
+def _is_whiteout(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
 def _open_own(tree: int, path: bytes) -> int:
     return files.openat2(tree, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_OWN)
 
@@ -121,5 +139,4 @@ def _open_below(below: int, path: bytes) -> int | Literal["nothing", "other"]:
     finally:
         os.close(name)
     # A single lower layer is looked at as it is, with the whiteouts in it.
-    whiteout = stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-    return "nothing" if whiteout else "other"
+    return "nothing" if _is_whiteout(found) else "other"

@@ -25,7 +25,7 @@ from orlop.errors import (
     Unavailable,
     rebuild,
 )
-from orlop.linux.files import as_store_error
+from orlop.linux.files import translated
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.ports.unpack import Unpacked, UnpackJob
@@ -166,7 +166,8 @@ class WorkerPool:
                 strict=self._strict,
             )
         )
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with translated("start an unpack worker"):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             with theirs:
@@ -178,14 +179,12 @@ class WorkerPool:
 
     def _send(self, frame: bytes, descriptors: list[int]) -> None:
         """Pass a job on, to a new fork-server if the old one has died."""
-        try:
+        with translated("start an unpack worker"):
             try:
                 self._send_once(frame, descriptors)
             except (BrokenPipeError, ConnectionResetError):
                 self._stop_server()
                 self._send_once(frame, descriptors)
-        except OSError as error:
-            raise as_store_error(error, "start an unpack worker") from error
 
     def _send_once(self, frame: bytes, descriptors: list[int]) -> None:
         self.start()
@@ -240,7 +239,7 @@ class _Worker:
         """Learn from the fork-server which process it is."""
         await _readable(self._control.fileno())
         self._introduced = True
-        frame, descriptors, _, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
+        frame, descriptors, flags, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
         if descriptors:
             self._pidfd = descriptors[0]
         if not frame:
@@ -248,6 +247,8 @@ class _Worker:
         kind = frames.kind_of(frame)
         if kind is Kind.FAILED:
             raise _failure(frame)
+        if flags & socket.MSG_CTRUNC:
+            raise Unavailable("too many open files: start an unpack worker")
         if kind is not Kind.STARTED or self._pidfd < 0:
             raise Internal("unpack worker sent a malformed frame")
 

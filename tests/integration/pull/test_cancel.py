@@ -31,6 +31,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.row("L15")
 @pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
 async def test_any_moment(store: Store, registry: FakeRegistry, snapshotter: str) -> None:
     options = PullOptions(snapshotter=snapshotter)
@@ -74,6 +75,7 @@ async def seconds(store: Store, reference: str, options: PullOptions) -> float:
     return took
 
 
+@pytest.mark.row("L15")
 async def test_cancelled_twice(store: Store, registry: FakeRegistry) -> None:
     """The second cancellation does not cut the cleaning up short."""
     reference = offer(registry, "app", "v1", build_image(LAYERS))
@@ -93,6 +95,7 @@ async def test_cancelled_twice(store: Store, registry: FakeRegistry) -> None:
         assert replace(left, ingests=frozenset()) == empty
 
 
+@pytest.mark.row("L15")
 async def test_some_of_many(store: Store, registry: FakeRegistry) -> None:
     """Eight pulls share layers, some are cancelled: the others succeed."""
     images = [

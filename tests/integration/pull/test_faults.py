@@ -96,6 +96,7 @@ async def test_a_corrupted_packed_layer_is_a_wrong_digest(
         await fails(store, reference, DigestMismatch)
 
 
+@pytest.mark.row("M01")
 async def test_a_corrupted_document(store: Store, registry: FakeRegistry) -> None:
     reference = offer(registry, "app", "v1", IMAGE)
     for path in (str(IMAGE.digest), str(IMAGE.id)):
@@ -110,6 +111,7 @@ def with_blob(image: BuiltImage, at: int, blob: bytes) -> BuiltImage:
     return build_image(layers)
 
 
+@pytest.mark.row("M11")
 @pytest.mark.parametrize(
     ("spoil", "kind"),
     [
@@ -249,6 +251,7 @@ def free_bytes(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+@pytest.mark.row("L03")
 async def test_a_full_disk(tmp_path: Path, registry: FakeRegistry) -> None:
     """The pull gives back what it took, and works once there is space."""
     small = offer(registry, "small", "v1", build_image([SMALL]))
@@ -275,6 +278,7 @@ async def test_a_full_disk(tmp_path: Path, registry: FakeRegistry) -> None:
             assert await store.service.remove(reference)
 
 
+@pytest.mark.row("L03")
 async def test_a_disk_that_fills_up_during_the_download(
     tmp_path: Path, registry: FakeRegistry
 ) -> None:
@@ -297,6 +301,7 @@ async def test_a_disk_that_fills_up_during_the_download(
             assert (await store.service.check())[0].problems == ()
 
 
+@pytest.mark.row("L09")
 async def test_a_damaged_blob_is_fetched_again(store: Store, registry: FakeRegistry) -> None:
     """Another image brings the damage to light, and its pull mends both."""
     await store.service.pull(offer(registry, "app", "v1", IMAGE))
@@ -311,6 +316,7 @@ async def test_a_damaged_blob_is_fetched_again(store: Store, registry: FakeRegis
     assert [one.problems for one in await store.service.check()] == [(), ()]
 
 
+@pytest.mark.row("L09")
 @pytest.mark.parametrize("document", [IMAGE.digest, IMAGE.id])
 async def test_a_damaged_document_is_written_again(
     store: Store, registry: FakeRegistry, document: Digest

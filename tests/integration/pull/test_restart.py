@@ -45,6 +45,7 @@ async def test_images_are_there(tmp_path: Path, registry: FakeRegistry) -> None:
     assert registry.requests == []
 
 
+@pytest.mark.row("L11")
 async def test_an_interrupted_pull(tmp_path: Path, registry: FakeRegistry) -> None:
     """Its trees are gone, its bytes are not."""
     layer = build_layer([file("noise", os.urandom(2_000_000))], Compression.NONE)
@@ -92,6 +93,7 @@ async def test_bytes_of_another_time_that_are_wrong(tmp_path: Path, registry: Fa
     assert [one.headers.get("range") for one in asked] == ["bytes=700000-", None]
 
 
+@pytest.mark.row("L11")
 async def test_mounts(
     tmp_path: Path, registry: FakeRegistry, request: pytest.FixtureRequest
 ) -> None:

@@ -162,6 +162,7 @@ async def test_a_tag_that_moves(store: Store, registry: FakeRegistry) -> None:
     }
 
 
+@pytest.mark.row("L15")
 async def test_the_one_who_began_gives_up(store: Store, registry: FakeRegistry) -> None:
     """The others go on: what they share is theirs as much."""
     images = family(2)

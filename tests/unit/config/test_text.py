@@ -81,6 +81,7 @@ bin_dir = "/opt"
     assert whole["plugins"]["io.containerd.cri.v1.runtime"] == {"cni": {"bin_dir": "/opt"}}
     assert whole["plugins"]["io.containerd.server.v1.grpc"] == {
         "uid": 7,
+        "gid": 0,
         "address": "unix:///run/orlop/orlop.sock",
     }
 

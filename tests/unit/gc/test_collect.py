@@ -316,6 +316,7 @@ async def test_a_namespace_that_keeps_changing_is_left_alone(
         blobs.verify(Digest.of(b"loose"))
 
 
+@pytest.mark.row("L13")
 async def test_leases_expire(metadata: MetadataStore, blobs: LocalBlobStore) -> None:
     clock = ManualClock()
     collector = Collector(
@@ -357,6 +358,7 @@ async def test_one_failure_does_not_stop_the_others(
     assert directories == [1]
 
 
+@pytest.mark.row("L11")
 async def test_orphans(
     collector: Collector, metadata: MetadataStore, blobs: LocalBlobStore
 ) -> None:

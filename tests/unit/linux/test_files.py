@@ -205,6 +205,7 @@ def test_early_write_back_tells_only_of_defects() -> None:
 # --- errors -----------------------------------------------------------------------------------
 
 
+@pytest.mark.row("L04")
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
@@ -236,11 +237,13 @@ def test_translation_of_an_error_without_a_number() -> None:
         raise OSError("odd")
 
 
+@pytest.mark.row("L03")
 def test_a_real_full_device(full: int) -> None:
     with pytest.raises(StoreFull, match="No space left on device: fill"), files.translated("fill"):
         files.write_at(full, b"x", offset=0)
 
 
+@pytest.mark.row("L05")
 @pytest.mark.parametrize("barrier", [files.fsync, files.fdatasync, files.syncfs])
 def test_any_failed_barrier_is_the_disk(barrier: object) -> None:
     assert callable(barrier)

@@ -31,6 +31,7 @@ def test_an_empty_directory_of_ours_is_made_private(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.row("L01")
 @pytest.mark.parametrize("mode", [0o755, 0o701, 0o770])
 def test_a_full_directory_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "root"
@@ -42,6 +43,7 @@ def test_a_full_directory_that_others_can_reach_is_refused(tmp_path: Path, mode:
     assert "chmod 0700" in caught.value.hint
 
 
+@pytest.mark.row("L01")
 def test_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -53,6 +55,7 @@ def test_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.row("L01")
 @pytest.mark.root
 def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "root"
@@ -73,6 +76,7 @@ def test_refusing_leaks_no_descriptor(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+@pytest.mark.row("L12")
 def test_one_owner_at_a_time(tmp_path: Path) -> None:
     root = str(tmp_path / "root")
     with lock_root(root) as lock:
@@ -83,6 +87,7 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     lock_root(root).release()
 
 
+@pytest.mark.row("L12")
 def test_another_process_is_named(tmp_path: Path) -> None:
     root = str(tmp_path / "root")
     script = (
@@ -100,6 +105,7 @@ def test_another_process_is_named(tmp_path: Path) -> None:
     lock_root(root).release()  # the kernel gives a dead process's lock back
 
 
+@pytest.mark.row("L12")
 def test_removing_the_lock_file_does_not_let_a_second_one_in(tmp_path: Path) -> None:
     root = tmp_path / "root"
     with lock_root(str(root)):
@@ -108,6 +114,7 @@ def test_removing_the_lock_file_does_not_let_a_second_one_in(tmp_path: Path) -> 
             lock_root(str(root))
 
 
+@pytest.mark.row("L12")
 def test_a_child_that_lives_on_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = lock_root(str(tmp_path / "root"))
     reader, writer = os.pipe()

@@ -135,6 +135,7 @@ async def test_directory_is_private_and_what_was_written_stays(path: Path) -> No
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.row("L07")
 async def test_a_new_database_has_a_durable_name(path: Path, file_events: FileEvents) -> None:
     synced: list[str] = []
 
@@ -175,6 +176,7 @@ def acknowledged_before_a_kill(path: Path) -> int:
         return acknowledged + len(writer.stdout.read())
 
 
+@pytest.mark.row("L06")
 async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     acknowledged = acknowledged_before_a_kill(path)
     database = await Database.open(str(path))
@@ -212,6 +214,7 @@ async def test_no_database(path: Path) -> None:
     await opening_fails(path, StoreCorrupt, "not a database")
 
 
+@pytest.mark.row("L08")
 async def test_a_damaged_page_is_an_error_not_a_wrong_answer(path: Path) -> None:
     database = await Database.open(str(path))
     for number in range(200):
@@ -228,6 +231,7 @@ async def test_a_damaged_page_is_an_error_not_a_wrong_answer(path: Path) -> None
         await database.close()
 
 
+@pytest.mark.row("L08")
 async def test_damage_is_found_when_opening_after_an_unclean_end(path: Path) -> None:
     database = await Database.open(str(path))
     for number in range(200):
@@ -238,6 +242,7 @@ async def test_damage_is_found_when_opening_after_an_unclean_end(path: Path) -> 
     await opening_fails(path, StoreCorrupt, r"meta\.db")
 
 
+@pytest.mark.row("L08")
 async def test_an_empty_file_is_a_new_database(path: Path) -> None:
     put_file(path, b"")
     database = await Database.open(str(path))
@@ -245,6 +250,7 @@ async def test_an_empty_file_is_a_new_database(path: Path) -> None:
     await database.close()
 
 
+@pytest.mark.row("L08")
 async def test_a_newer_schema_is_refused(path: Path) -> None:
     await (await Database.open(str(path))).close()
     connection = apsw.Connection(str(path))
@@ -322,6 +328,7 @@ def small_disk(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@pytest.mark.row("L03")
 @pytest.mark.root
 async def test_a_full_disk_can_be_lived_with(tmp_path: Path) -> None:
     mount = tmp_path / "mount"
@@ -341,6 +348,7 @@ async def test_a_full_disk_can_be_lived_with(tmp_path: Path) -> None:
         await database.close()
 
 
+@pytest.mark.row("L05")
 async def test_nothing_is_written_after_the_disk_failed(database: Database) -> None:
     def fail(connection: apsw.Connection) -> None:
         insert(connection)

@@ -140,6 +140,15 @@ def test_a_whiteout_is_nothing(trees: Trees) -> None:
     assert not trees.inherit([b"null"])
 
 
+def test_a_whiteout_of_nothing_needs_another_way(trees: Trees) -> None:
+    """overlayfs would list it: it only looks for whiteouts where it merges directories."""
+    trees.upper("new/deep")
+    os.mknod(trees.own / "new/deep/gone", stat.S_IFCHR, 0)
+    assert not trees.inherit([b".", b"new", b"new/deep"])
+    trees.lower("new/deep")
+    assert trees.inherit([b".", b"new", b"new/deep"])
+
+
 def test_an_opaque_root_needs_another_way(trees: Trees) -> None:
     """overlayfs does not look at the attribute on a root."""
     assert not trees.inherit([], opaque=[b"."])
@@ -176,6 +185,7 @@ def test_nothing_is_left_open(trees: Trees) -> None:
     trees.lower("a")
     (trees.below / "file").touch()
     trees.upper("a")
+    trees.upper("missing")
     assert trees.inherit([b"a", b"missing"])
     assert not trees.inherit([b"a", b"file"])
     trees.lower("only below")

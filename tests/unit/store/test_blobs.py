@@ -107,6 +107,7 @@ def test_blobs_and_ingests_outlive_the_process(root: Path) -> None:
             assert ingest.offset == 3
 
 
+@pytest.mark.row("L01")
 @pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "ingest"])
 def test_a_planted_link_is_refused(root: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -126,6 +127,7 @@ def test_a_closed_store_says_so(root: Path) -> None:
         store.stat(DIGEST)
 
 
+@pytest.mark.row("L04")
 def test_opening_and_closing_leaks_no_descriptor(root: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     with LocalBlobStore(str(root), clock=ManualClock()) as store:
@@ -138,6 +140,7 @@ def test_opening_and_closing_leaks_no_descriptor(root: Path) -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.row("L11")
 def test_remains_of_ingests_are_tidied(root: Path) -> None:
     with LocalBlobStore(str(root), clock=ManualClock()) as store:
         store.ingest("whole").close()
@@ -162,6 +165,7 @@ def test_remains_of_ingests_are_tidied(root: Path) -> None:
 # --- publishing -------------------------------------------------------------------------------
 
 
+@pytest.mark.row("L07")
 def test_data_then_name_then_directory(store: LocalBlobStore, file_events: FileEvents) -> None:
     ingest = verified(store, "layer")
     with file_events.recorded() as operations:
@@ -201,6 +205,7 @@ def test_an_existing_good_blob_stays(store: LocalBlobStore, root: Path) -> None:
     assert blob_path(root, DIGEST).stat().st_ino == inode
 
 
+@pytest.mark.row("L09")
 @pytest.mark.parametrize("damaged", [b"", DATA[:-1], DATA + b"x", b"x" * len(DATA)])
 def test_an_existing_damaged_blob_is_replaced(
     store: LocalBlobStore, root: Path, damaged: bytes
@@ -237,6 +242,7 @@ def test_a_long_ingest_is_written_back_early(
 # --- damage -----------------------------------------------------------------------------------
 
 
+@pytest.mark.row("L09")
 @pytest.mark.parametrize("damaged", [b"", DATA[:-1], DATA + b"x", b"x" + DATA[1:]])
 def test_damage_is_found_on_reading(store: LocalBlobStore, root: Path, damaged: bytes) -> None:
     put(store, DATA)
@@ -278,6 +284,7 @@ def test_an_altered_ingest_is_found_out(store: LocalBlobStore, root: Path) -> No
 # --- failing disks ----------------------------------------------------------------------------
 
 
+@pytest.mark.row("L05")
 @pytest.mark.parametrize("occurrence", [0, 1, 2])
 def test_a_failed_barrier_stops_the_store(
     store: LocalBlobStore, file_events: FileEvents, occurrence: int
@@ -302,6 +309,7 @@ def test_a_failed_barrier_stops_the_store(
     assert not store.status()  # what was not durable is not hashed again from the page cache
 
 
+@pytest.mark.row("L05")
 def test_reading_goes_on_after_the_disk_failed(
     store: LocalBlobStore, file_events: FileEvents
 ) -> None:
@@ -312,6 +320,7 @@ def test_reading_goes_on_after_the_disk_failed(
     assert [blob.digest for blob in store.walk()] == [DIGEST]
 
 
+@pytest.mark.row("L05")
 def test_a_write_error_stops_the_store(store: LocalBlobStore, file_events: FileEvents) -> None:
     with store.ingest("layer") as ingest:
         with file_events.failing("write", errno.EIO), pytest.raises(StoreIO, match="layer"):
@@ -374,6 +383,7 @@ def mounted_tmpfs(path: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@pytest.mark.row("L03")
 @pytest.mark.root
 def test_a_disk_that_is_really_full(root: Path) -> None:
     with (
@@ -399,6 +409,7 @@ def open_many(store: LocalBlobStore, count: int) -> None:
         store.ingest(str(number)).close()
 
 
+@pytest.mark.row("L03")
 @pytest.mark.root
 def test_a_disk_without_inodes(root: Path) -> None:
     with (
@@ -447,6 +458,7 @@ def run_and_die(root: Path, at: int, file_events: FileEvents) -> bool:
         os._exit(0)
 
 
+@pytest.mark.row("L06")
 def test_killed_before_every_operation(tmp_path: Path, file_events: FileEvents) -> None:
     """Whatever is there afterwards is whole, and the same work succeeds."""
     at = 0

@@ -1,0 +1,1 @@
+"""Compares what orlop makes of archives with what GNU tar, bsdtar and umoci make of them."""
