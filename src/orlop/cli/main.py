@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from orlop.cli import (
+    bundle,
     check,
     config,
     connect,
@@ -46,6 +47,7 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "rm": remove.remove,
     "mount": mount.mount,
     "unmount": unmount.unmount,
+    "bundle": bundle.bundle,
     "fs": filesystems.filesystems,
     "check": check.check,
     "gc": gc.gc,

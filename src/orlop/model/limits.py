@@ -158,6 +158,11 @@ class Limits:
     archive_images: int = 2048
     """Images of an archive, as many as an index may list."""
 
+    # Bundles.
+
+    accounts_bytes: int = 4 * _MIB
+    """An image's passwd or group file. Distributions have some KiB; each is read as a whole."""
+
     # Our own doors.
 
     label_bytes: int = 4096
