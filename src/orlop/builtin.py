@@ -6,6 +6,7 @@ when a plugin starts, so that a command pays only for what it uses.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from contextlib import asynccontextmanager
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
     from orlop.cri import CRIDoor
     from orlop.gc.scheduler import Scheduler
     from orlop.images.check import ImageCheck
+    from orlop.images.exporting import Exporter
     from orlop.metadata.store import MetadataStore
     from orlop.model.limits import Limits
     from orlop.plugins.registration import Commit
+    from orlop.ports.archive import Archives
     from orlop.ports.doors import Door, Entrance
     from orlop.ports.gc import GarbageCollector
     from orlop.ports.observe import Observer
@@ -382,6 +385,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         await mounts.forget_lost(namespace)
     # The first listing after a start reads everything; later ones only what has changed.
     await metadata.images(settings.namespace)
+    archives, exporter = await _archives(store, collector, config.limits.limits)
     service = LocalImageService(
         settings,
         puller=pipeline,
@@ -391,6 +395,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         collector=collector,
         mounts=mounts,
         checker=_checker(context, config.limits.limits),
+        archives=archives,
+        exporter=exporter,
         clock=SystemClock(),
         limits=config.limits.limits,
     )
@@ -410,6 +416,20 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     context.export("platform", str(settings.platform))
     context.export("snapshotter", settings.snapshotter)
     yield service
+
+
+async def _archives(
+    store: LocalBlobStore, collector: GarbageCollector, limits: Limits
+) -> tuple[Archives, Exporter]:
+    """What reads archives, and what writes them."""
+    from orlop.images.exporting import Exporter
+    from orlop.pull.archive_source import ArchiveOpener
+    from orlop.pull.archive_writer import TarArchiveWriter
+    from orlop.unpack.decompress import by_content, sniff
+
+    archives = ArchiveOpener(store, decompression=by_content, sniff=sniff, limits=limits)
+    await asyncio.to_thread(archives.recover)
+    return archives, Exporter(store, collector, TarArchiveWriter(store), limits=limits)
 
 
 @asynccontextmanager

@@ -167,6 +167,60 @@ class PullResponse(_message.Message):
     error: Error
     def __init__(self, progress: _Optional[_Union[PullProgress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
+class ImportOptions(_message.Message):
+    __slots__ = ("name", "base_name", "platforms", "all_platforms", "snapshotter", "namespace")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BASE_NAME_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    ALL_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTTER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    base_name: str
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    all_platforms: bool
+    snapshotter: str
+    namespace: str
+    def __init__(self, name: _Optional[str] = ..., base_name: _Optional[str] = ..., platforms: _Optional[_Iterable[str]] = ..., all_platforms: _Optional[bool] = ..., snapshotter: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class ImportRequest(_message.Message):
+    __slots__ = ("options", "data")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    options: ImportOptions
+    data: bytes
+    def __init__(self, options: _Optional[_Union[ImportOptions, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ImportResponse(_message.Message):
+    __slots__ = ("progress", "image", "error")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    progress: PullProgress
+    image: Image
+    error: Error
+    def __init__(self, progress: _Optional[_Union[PullProgress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class ExportRequest(_message.Message):
+    __slots__ = ("texts", "format", "platforms", "all_platforms", "namespace")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    ALL_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    format: str
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    all_platforms: bool
+    namespace: str
+    def __init__(self, texts: _Optional[_Iterable[str]] = ..., format: _Optional[str] = ..., platforms: _Optional[_Iterable[str]] = ..., all_platforms: _Optional[bool] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class ExportResponse(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
 class FindRequest(_message.Message):
     __slots__ = ("text", "namespace")
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -230,16 +284,18 @@ class RemoveResponse(_message.Message):
     def __init__(self, removed: _Optional[bool] = ...) -> None: ...
 
 class MountRequest(_message.Message):
-    __slots__ = ("text", "target", "writable", "namespace")
+    __slots__ = ("text", "target", "writable", "namespace", "layer")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     WRITABLE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
     text: str
     target: bytes
     writable: bool
     namespace: str
-    def __init__(self, text: _Optional[str] = ..., target: _Optional[bytes] = ..., writable: _Optional[bool] = ..., namespace: _Optional[str] = ...) -> None: ...
+    layer: bytes
+    def __init__(self, text: _Optional[str] = ..., target: _Optional[bytes] = ..., writable: _Optional[bool] = ..., namespace: _Optional[str] = ..., layer: _Optional[bytes] = ...) -> None: ...
 
 class MountResponse(_message.Message):
     __slots__ = ()

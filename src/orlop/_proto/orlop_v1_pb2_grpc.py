@@ -40,6 +40,16 @@ class ControlStub:
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.PullRequest.SerializeToString,
                 response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.PullResponse.FromString,
                 _registered_method=True)
+        self.Import = channel.stream_stream(
+                '/orlop.v1.Control/Import',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ImportRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ImportResponse.FromString,
+                _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/orlop.v1.Control/Export',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ExportRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ExportResponse.FromString,
+                _registered_method=True)
         self.Find = channel.unary_unary(
                 '/orlop.v1.Control/Find',
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.FindRequest.SerializeToString,
@@ -118,6 +128,20 @@ class ControlServicer:
 
     def Pull(self, request, context):
         """Progress, then exactly one image or error. Leaving the stream cancels the pull.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Import(self, request_iterator, context):
+        """The options, then the bytes of an archive; progress, then the images or one error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Export(self, request, context):
+        """The bytes of an archive; it is whole only when the call ends well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +253,16 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.PullRequest.FromString,
                     response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.PullResponse.SerializeToString,
             ),
+            'Import': grpc.stream_stream_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ImportRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ImportResponse.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.ExportRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.ExportResponse.SerializeToString,
+            ),
             'Find': grpc.unary_unary_rpc_method_handler(
                     servicer.Find,
                     request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.FindRequest.FromString,
@@ -328,6 +362,60 @@ class Control:
             '/orlop.v1.Control/Pull',
             orlop_dot___proto_dot_orlop__v1__pb2.PullRequest.SerializeToString,
             orlop_dot___proto_dot_orlop__v1__pb2.PullResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/orlop.v1.Control/Import',
+            orlop_dot___proto_dot_orlop__v1__pb2.ImportRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.ImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/orlop.v1.Control/Export',
+            orlop_dot___proto_dot_orlop__v1__pb2.ExportRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.ExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,15 +9,18 @@ import typer
 from typer.main import get_command
 
 from orlop.cli import (
+    bundle,
     check,
     config,
     connect,
     daemon,
     exits,
+    export,
     filesystems,
     gc,
     hosts,
     images,
+    import_images,
     inspect,
     migrate,
     mount,
@@ -37,11 +40,14 @@ if TYPE_CHECKING:
 COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "daemon": daemon.daemon,
     "pull": pull.pull,
+    "import": import_images.import_images,
+    "export": export.export,
     "images": images.images,
     "inspect": inspect.inspect,
     "rm": remove.remove,
     "mount": mount.mount,
     "unmount": unmount.unmount,
+    "bundle": bundle.bundle,
     "fs": filesystems.filesystems,
     "check": check.check,
     "gc": gc.gc,

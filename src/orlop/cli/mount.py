@@ -23,22 +23,39 @@ def mount(
             "--rw", help="Allow writing, into a layer of its own that `orlop unmount` drops."
         ),
     ] = False,
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer",
+            metavar="DIR",
+            help="Allow writing, and keep what is written in this directory, for this image.",
+        ),
+    ] = "",
     address: AddressOption = None,
     root: RootOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Mount an image's root file system.
 
-    With -o json: an object with "reference", "target" (an absolute path) and "writable".
+    With -o json: an object with "reference", "target" (an absolute path), "writable" and
+    "layer" (an absolute path, or null).
     """
     # The daemon has another working directory.
     path = os.path.abspath(target)
+    kept = os.path.abspath(layer) if layer else ""
 
     async def work(service: "ImageService") -> None:
-        await service.mount(reference, path, writable=writable)
+        await service.mount(reference, path, writable=writable, layer=kept)
 
     run(context, endpoint(address, root), work)
     if output is Output.JSON:
-        render.document({"reference": reference, "target": path, "writable": writable})
+        render.document(
+            {
+                "reference": reference,
+                "target": path,
+                "writable": writable or bool(layer),
+                "layer": kept or None,
+            }
+        )
     else:
         render.say(render.printable(path))

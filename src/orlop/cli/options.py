@@ -38,3 +38,14 @@ ReferenceArgument = Annotated[
         metavar="REF", help="Image: a name, a name with a digest, an id or the start of an id."
     ),
 ]
+PlatformsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        metavar="OS/ARCH[/VARIANT]",
+        help="May be given several times. Default: this machine.",
+    ),
+]
+AllPlatformsOption = Annotated[
+    bool, typer.Option("--all-platforms", help="Every platform that is there.")
+]

@@ -20,7 +20,7 @@ def unmount(
     root: RootOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Unmount what `orlop mount` mounted; what was written there is dropped.
+    """Unmount what `orlop mount` mounted; what was written is dropped, unless `--layer` keeps it.
 
     With -o json: an object with "target" (an absolute path).
     """

@@ -26,7 +26,7 @@ from orlop.errors import (
     Unavailable,
     Unimplemented,
 )
-from orlop.ports.service import ImageDetail, PullOptions
+from orlop.ports.service import ExportOptions, ImageDetail, PullOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orlop.plugins.host import PluginState, Reloaded
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
-    from orlop.ports.service import CheckReport, FsUsage, GCReport
+    from orlop.ports.service import CheckReport, FsUsage, GCReport, ImportOptions
 
 MESSAGE_BYTES: Final = 32 << 20
 """Longest message that is read: a manifest and a config at their limits, with room."""
@@ -111,6 +111,39 @@ class ControlClient:
                         raise failure.from_message(answer.error)
         raise Internal(f"the daemon ended the pull of {reference} without a result")
 
+    async def import_images(
+        self,
+        source: int,
+        options: ImportOptions | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> list[Image]:
+        """See ``ImageService.import_images``; the bytes are read here, and sent."""
+        from orlop.control.sending import imported
+
+        images = []
+        with self._translated():
+            async for answer in imported(self._stub().Import(), source, options):
+                match answer.WhichOneof("event"):
+                    case "progress" if progress is not None:
+                        progress(convert.progress_from(answer.progress))
+                    case "image":
+                        images.append(self._image(answer.image))
+                    case "error":
+                        raise failure.from_message(answer.error)
+        return images
+
+    async def export(
+        self, texts: Sequence[str], target: int, options: ExportOptions | None = None
+    ) -> None:
+        """See ``ImageService.export``; the bytes are written here."""
+        from orlop.pull.descriptors import Output
+
+        output = Output(target)
+        request = convert.export_to(texts, options or ExportOptions())
+        with self._translated():
+            async for answer in self._stub().Export(request):
+                await output.write(answer.data)
+
     async def find(self, text: str, namespace: str = "") -> Image | None:
         """See ``ImageService.find``."""
         with self._translated():
@@ -162,11 +195,21 @@ class ControlClient:
         return bool(answer.removed)
 
     async def mount(
-        self, text: str, target: str, *, writable: bool = False, namespace: str = ""
+        self,
+        text: str,
+        target: str,
+        *,
+        writable: bool = False,
+        layer: str = "",
+        namespace: str = "",
     ) -> None:
-        """See ``ImageService.mount``; a relative ``target`` is below this process's directory."""
+        """See ``ImageService.mount``; relative paths are below this process's directory."""
         request = pb.MountRequest(
-            text=text, target=_absolute(target), writable=writable, namespace=namespace
+            text=text,
+            target=_absolute(target),
+            writable=writable,
+            layer=_absolute(layer) if layer else b"",
+            namespace=namespace,
         )
         with self._translated():
             await self._stub().Mount(request)

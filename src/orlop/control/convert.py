@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from orlop._proto import orlop_v1_pb2 as pb
+from orlop.errors import InvalidArgument
 from orlop.model.digest import Digest
+from orlop.model.quote import quote
 from orlop.plugins.host import PluginState, Reloaded
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
 from orlop.ports.observe import LayerProgress, PullProgress
 from orlop.ports.registry import Credentials
-from orlop.ports.service import CheckReport, FsUsage, GCReport, PullOptions
+from orlop.ports.service import (
+    CheckReport,
+    ExportOptions,
+    FsUsage,
+    GCReport,
+    ImportOptions,
+    PullOptions,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orlop.plugins.host import State
     from orlop.ports.observe import LayerPhase, PullPhase
 
@@ -56,6 +67,55 @@ def image_from(message: pb.Image) -> Image:
         ),
         names=tuple(map(_name_from, message.names)),
     )
+
+
+def import_to(options: ImportOptions) -> pb.ImportOptions:
+    """What to take from an archive."""
+    return pb.ImportOptions(
+        name=options.name,
+        base_name=options.base_name,
+        platforms=options.platforms,
+        all_platforms=options.all_platforms,
+        snapshotter=options.snapshotter,
+        namespace=options.namespace,
+    )
+
+
+def import_from(message: pb.ImportOptions) -> ImportOptions:
+    """What ``import_to`` was given."""
+    return ImportOptions(
+        name=message.name,
+        base_name=message.base_name,
+        platforms=tuple(message.platforms),
+        all_platforms=message.all_platforms,
+        snapshotter=message.snapshotter,
+        namespace=message.namespace,
+    )
+
+
+def export_to(texts: Sequence[str], options: ExportOptions) -> pb.ExportRequest:
+    """Which images to write into an archive, and how."""
+    return pb.ExportRequest(
+        texts=texts,
+        format=options.format,
+        platforms=options.platforms,
+        all_platforms=options.all_platforms,
+        namespace=options.namespace,
+    )
+
+
+def export_from(message: pb.ExportRequest) -> ExportOptions:
+    """The options that ``export_to`` was given. Raises InvalidArgument."""
+    match message.format:
+        case "oci" | "docker" as known:
+            return ExportOptions(
+                format=known,
+                platforms=tuple(message.platforms),
+                all_platforms=message.all_platforms,
+                namespace=message.namespace,
+            )
+        case unknown:
+            raise InvalidArgument(f"archive format {quote(unknown)} is neither oci nor docker")
 
 
 def options_to(options: PullOptions) -> pb.PullOptions:

@@ -14,8 +14,8 @@ import structlog
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
-from orlop.control import convert, failure
-from orlop.errors import Internal, OrlopError, Unimplemented
+from orlop.control import convert, failure, streams
+from orlop.errors import Internal, InvalidArgument, OrlopError, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.plugins.host import Host
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
-    from orlop.ports.service import ImageService
+    from orlop.ports.service import ImageService, ImportOptions
 
     Context: TypeAlias = grpc.aio.ServicerContext[object, object]
     """What a servicer's method is handed beside the request; messages pass through it unread."""
@@ -54,9 +54,31 @@ class ControlServicer(rpc.ControlServicer):
         """Pull while the client listens; its leaving cancels the pull."""
         latest = Latest()
         async with self._answering(context, "Pull"), asyncio.TaskGroup() as group:
-            group.create_task(_send(latest, context))
+            group.create_task(_send(latest, context, pb.PullResponse))
             last = await self._pull(request, latest)
         await context.write(last)
+
+    async def Import(self, requests: AsyncIterator[pb.ImportRequest], context: Context) -> None:
+        """Take images from an archive while the client sends it; its leaving cancels that."""
+        latest = Latest()
+        async with self._answering(context, "Import"), asyncio.TaskGroup() as group:
+            group.create_task(_send(latest, context, pb.ImportResponse))
+            answers = await self._import(requests, latest)
+        for answer in answers:
+            await context.write(answer)
+
+    async def Export(self, request: pb.ExportRequest, context: Context) -> None:
+        """Send an archive of images."""
+
+        async def write(target: int) -> None:
+            await self._service.export(request.texts, target, convert.export_from(request))
+
+        async with (
+            self._answering(context, "Export"),
+            contextlib.aclosing(streams.written(write)) as pieces,
+        ):
+            async for piece in pieces:
+                await context.write(pb.ExportResponse(data=piece))
 
     async def Find(self, request: pb.FindRequest, context: Context) -> pb.FindResponse:
         """One image, or none."""
@@ -103,6 +125,7 @@ class ControlServicer(rpc.ControlServicer):
                 request.text,
                 convert.path_from(request.target),
                 writable=request.writable,
+                layer=convert.path_from(request.layer),
                 namespace=request.namespace,
             )
         return pb.MountResponse()
@@ -183,6 +206,25 @@ class ControlServicer(rpc.ControlServicer):
         log.info("pull done", id=str(image.record.id), seconds=seconds)
         return pb.PullResponse(image=self._image(image))
 
+    async def _import(
+        self, requests: AsyncIterator[pb.ImportRequest], latest: Latest
+    ) -> list[pb.ImportResponse]:
+        """Import, and make the outcome the last messages of the stream."""
+        log = structlog.get_logger()
+        log.info("import started")
+        try:
+            options = await _first(requests)
+            with self._watch():
+                async with streams.readable(_data(requests)) as source:
+                    images = await self._service.import_images(source, options, latest.put)
+        except OrlopError as error:
+            log.warning("import failed", code=error.code.value, error=error.message)
+            return [pb.ImportResponse(error=failure.to_message(error))]
+        finally:
+            latest.close()
+        log.info("import done", ids=[str(image.record.id) for image in images])
+        return [pb.ImportResponse(image=self._image(image)) for image in images]
+
     @contextlib.asynccontextmanager
     async def _answering(self, context: Context, call: str) -> AsyncIterator[None]:
         """End the call with a status when the block fails; log that it did.
@@ -245,6 +287,25 @@ class Latest:
                 return
 
 
-async def _send(latest: Latest, context: Context) -> None:
+async def _send(
+    latest: Latest, context: Context, kind: type[pb.PullResponse | pb.ImportResponse]
+) -> None:
     async for picture in latest:
-        await context.write(pb.PullResponse(progress=convert.progress_to(picture)))
+        await context.write(kind(progress=convert.progress_to(picture)))
+
+
+async def _first(requests: AsyncIterator[pb.ImportRequest]) -> ImportOptions:
+    """The options of an import. Raises InvalidArgument."""
+    async for request in requests:
+        if request.WhichOneof("part") == "options":
+            return convert.import_from(request.options)
+        break
+    raise InvalidArgument("an import begins with its options")
+
+
+async def _data(requests: AsyncIterator[pb.ImportRequest]) -> AsyncIterator[bytes]:
+    """The bytes of an import. Raises InvalidArgument."""
+    async for request in requests:
+        if request.WhichOneof("part") != "data":
+            raise InvalidArgument("an import has its options once, and then bytes")
+        yield request.data

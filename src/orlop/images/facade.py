@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ from orlop.errors import NotFound
 from orlop.images.completion import to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from orlop.model.image import ImageConfig
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
-    from orlop.ports.service import ImageService, PullOptions
+    from orlop.ports.service import ExportOptions, ImageService, ImportOptions, PullOptions
 
 
 class PulledImage:
@@ -60,13 +60,19 @@ class PulledImage:
 
     @asynccontextmanager
     async def mount(
-        self, target: str | Path | None = None, *, writable: bool = False
+        self,
+        target: str | Path | None = None,
+        *,
+        writable: bool = False,
+        layer: str | Path | None = None,
     ) -> AsyncIterator[Path]:
         """Mount its tree for as long as the ``async with`` lasts.
 
         Args:
             target: absolute path of an existing directory; None makes a temporary one.
             writable: give it a writable layer, which is dropped at the end.
+            layer: absolute path of an existing directory that keeps what is written
+                instead, for the next time that this image is mounted with it.
 
         Yields:
             The directory.
@@ -78,7 +84,7 @@ class PulledImage:
         own = tempfile.mkdtemp(prefix="orlop-") if target is None else ""
         path = Path(own or target or "")
         try:
-            await self._service.mount(self.id, str(path), writable=writable)
+            await self._service.mount(self.id, str(path), writable=writable, layer=str(layer or ""))
             try:
                 yield path
             finally:
@@ -107,6 +113,53 @@ class Library:
         image = await self.service.pull(reference, options, progress)
         return PulledImage(self.service, image)
 
+    async def import_images(
+        self,
+        archive: str | Path | int,
+        options: ImportOptions | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> list[PulledImage]:
+        """Take images from an archive, of OCI's form or Docker's.
+
+        Args:
+            archive: path of a file or of a directory with an OCI layout, or a descriptor,
+                which stays the caller's.
+            options: what to take; see ``ImportOptions``.
+            progress: is told of each image, as by ``pull``.
+
+        Raises:
+            OSError: the archive cannot be opened.
+            OrlopError: it is no archive, or as ``pull``.
+        """
+        if isinstance(archive, int):
+            images = await self.service.import_images(archive, options, progress)
+        else:
+            with _opened(archive, os.O_RDONLY) as source:
+                images = await self.service.import_images(source, options, progress)
+        return [PulledImage(self.service, image) for image in images]
+
+    async def export(
+        self, texts: Sequence[str], archive: str | Path | int, options: ExportOptions | None = None
+    ) -> None:
+        """Write images into an archive; the same images make the same bytes.
+
+        Args:
+            texts: name the images; tags become their names in the archive.
+            archive: path of a file, which is made or overwritten, or a descriptor, which
+                stays the caller's.
+            options: what to write; see ``ExportOptions``.
+
+        Raises:
+            OSError: the file cannot be opened.
+            NotFound: an image is not here.
+            FailedPrecondition: its layers were discarded, or the target takes no more bytes.
+        """
+        if isinstance(archive, int):
+            await self.service.export(texts, archive, options)
+        else:
+            with _opened(archive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as target:
+                await self.service.export(texts, target, options)
+
     async def get(self, text: str) -> PulledImage:
         """An image that is here, by name, id or the beginning of an id. Raises NotFound."""
         image = await self.service.find(text)
@@ -121,3 +174,12 @@ class Library:
     async def remove(self, text: str) -> bool:
         """Remove an image with all its names and free its space. False if there was none."""
         return await self.service.remove(text)
+
+
+@contextmanager
+def _opened(path: str | Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,7 +1,8 @@
 """Images mounted for somebody: a snapshot each, that lives as long as the mount.
 
 A read-only mount is a view of the image's chain, a writable one an active
-snapshot that is dropped with the mount. Both carry a label that keeps them, and
+snapshot that is dropped with the mount. A writable one whose layer is to be kept is
+a view, too, under a directory of the user's. All carry a label that keeps them, and
 so the chain below them, from being collected, and says where they are mounted:
 what was left by a crash or a reboot is found by it.
 """
@@ -14,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from orlop.images import kept_layer
 from orlop.images.completion import to_the_end
 from orlop.model import labels
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.ports.snapshots import Snapshotter
 
 _TARGET: Final = "orlop/mount.target"
+_LAYER: Final = "orlop/mount.layer"
 
 
 class ImageMounts:
@@ -40,12 +43,16 @@ class ImageMounts:
         self._mounter = mounter
         self._turn = asyncio.Lock()
 
-    async def mount(self, namespace: str, image: Image, target: str, *, writable: bool) -> None:
+    async def mount(
+        self, namespace: str, image: Image, target: str, *, writable: bool, layer: str = ""
+    ) -> None:
         """See ``ImageService.mount``. A mount that is cancelled is undone."""
         target = await _resolved(target)
+        if layer:
+            layer = await _resolved(layer)
         async with self._turn:
             await to_the_end(
-                self._mount(namespace, image, target, writable=writable),
+                self._mount(namespace, image, target, writable=writable, layer=layer),
                 undo=lambda: self._unmount([namespace], target),
             )
 
@@ -60,12 +67,18 @@ class ImageMounts:
         async with self._turn:
             await to_the_end(self._unmount(namespaces, target))
 
-    async def _mount(self, namespace: str, image: Image, target: str, *, writable: bool) -> None:
+    async def _mount(
+        self, namespace: str, image: Image, target: str, *, writable: bool, layer: str
+    ) -> None:
         snapshotter = self._snapshotter(image.record.snapshotter)
         if not image.record.chain_id:
             raise FailedPrecondition(f"image {image.record.id} has no layers to mount")
         own = {labels.GC_ROOT: "mounted", _TARGET: target}
-        start = snapshotter.prepare if writable else snapshotter.view
+        if layer:
+            await self._require_free(namespace, layer)
+            await asyncio.to_thread(kept_layer.claim, layer, image.record.chain_id)
+            own[_LAYER] = layer
+        start = snapshotter.prepare if writable and not layer else snapshotter.view
         try:
             mounts = await start(namespace, _key(target), image.record.chain_id, own)
         except AlreadyExists:
@@ -76,10 +89,24 @@ class ImageMounts:
             await snapshotter.remove(namespace, _key(target))
             mounts = await start(namespace, _key(target), image.record.chain_id, own)
         try:
+            if layer:
+                mounts = [kept_layer.over(mounts, layer)]
             await asyncio.to_thread(self._mounter.mount, mounts, target)
         except BaseException:
             await snapshotter.remove(namespace, _key(target))
             raise
+
+    async def _require_free(self, namespace: str, layer: str) -> None:
+        """Two mounts with one layer would spoil it. Raises FailedPrecondition."""
+        for snapshotter in self._snapshotters.values():
+            for record in await snapshotter.walk(namespace):
+                if record.labels.get(_LAYER) != layer:
+                    continue
+                if not await asyncio.to_thread(self._is_lost, record):
+                    raise FailedPrecondition(
+                        f"layer {layer} is mounted on {record.labels[_TARGET]} already",
+                        hint=f"orlop unmount {record.labels[_TARGET]}",
+                    )
 
     async def _unmount(self, namespaces: Iterable[str], target: str) -> None:
         found = await self._find(namespaces, target)
@@ -123,7 +150,7 @@ class ImageMounts:
 async def _resolved(target: str) -> str:
     """The directory itself, whichever links lead to it."""
     if not os.path.isabs(target):
-        raise InvalidArgument(f"mount target {target!r} is no absolute path")
+        raise InvalidArgument(f"{target!r} is no absolute path")
     return await asyncio.to_thread(os.path.realpath, target)
 
 

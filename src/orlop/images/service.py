@@ -19,6 +19,8 @@ from orlop.errors import (
     Unimplemented,
 )
 from orlop.images import find as finding
+from orlop.images.exporting import choose
+from orlop.images.importing import take_images
 from orlop.images.pinning import label_pinned
 from orlop.images.runtimes import DEFAULT, Runtimes
 from orlop.images.usage import StoreUsage
@@ -29,21 +31,31 @@ from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.pins import Pins
 from orlop.model.reference import from_user
 from orlop.ports.pull import PullRequest
-from orlop.ports.service import CheckReport, GCReport, ImageDetail, PullOptions
+from orlop.ports.service import (
+    CheckReport,
+    ExportOptions,
+    GCReport,
+    ImageDetail,
+    ImportOptions,
+    PullOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orlop.images.check import ImageCheck
+    from orlop.images.exporting import Exporter
     from orlop.images.mounts import ImageMounts
     from orlop.images.settings import ServiceSettings
     from orlop.model.platform import Platform
+    from orlop.model.reference import Reference
+    from orlop.ports.archive import Archives
     from orlop.ports.clock import Clock
     from orlop.ports.content import Provider
     from orlop.ports.gc import GarbageCollector
     from orlop.ports.metadata import Image, Metadata
     from orlop.ports.observe import PullProgress
-    from orlop.ports.pull import Puller
+    from orlop.ports.pull import Origin, Puller
     from orlop.ports.service import FsUsage
     from orlop.ports.snapshots import Snapshotter
 
@@ -65,6 +77,8 @@ class LocalImageService:
         collector: GarbageCollector,
         mounts: ImageMounts,
         checker: ImageCheck,
+        archives: Archives,
+        exporter: Exporter,
         clock: Clock,
         limits: Limits = DEFAULTS,
     ) -> None:
@@ -76,6 +90,8 @@ class LocalImageService:
         self._collector = collector
         self._mounts = mounts
         self._checker = checker
+        self._archives = archives
+        self._exporter = exporter
         self._clock = clock
         self._limits = limits
         self._runtimes = Runtimes.configured(settings, snapshotters)
@@ -115,20 +131,61 @@ class LocalImageService:
     ) -> Image:
         """See the port."""
         options = options or PullOptions()
-        parsed = from_user(reference)
+        return await self._take(from_user(reference), options, progress=progress)
+
+    async def _take(
+        self,
+        reference: Reference | None,
+        options: PullOptions,
+        *,
+        origin: Origin | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Image:
         platform, snapshotter = self._target(options)
         request = PullRequest(
-            parsed,
+            reference,
             platform,
             snapshotter,
             self._namespace(options.namespace),
             options.credentials,
             self._pins,
+            origin,
         )
         try:
             return await self._puller.pull(request, progress)
         finally:
             self._usage.forget()
+
+    # Archives.
+
+    async def import_images(
+        self,
+        source: int,
+        options: ImportOptions | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> list[Image]:
+        """See the port."""
+        wanted = options or ImportOptions()
+
+        async def take(name: Reference | None, origin: Origin, platform: str) -> Image:
+            target = PullOptions(
+                platform=platform, snapshotter=wanted.snapshotter, namespace=wanted.namespace
+            )
+            return await self._take(name, target, origin=origin, progress=progress)
+
+        async with self._archives.opened(source) as archive:
+            return await take_images(archive, wanted, take)
+
+    async def export(
+        self, texts: Sequence[str], target: int, options: ExportOptions | None = None
+    ) -> None:
+        """See the port."""
+        options = options or ExportOptions()
+        chosen = [
+            choose(text, await self._require_all(text, options.namespace), options, self._runtimes)
+            for text in texts
+        ]
+        await self._exporter.export(chosen, target, options.format)
 
     async def running(self) -> Sequence[PullProgress]:
         """See the port."""
@@ -258,11 +315,18 @@ class LocalImageService:
     # Mounting and checking.
 
     async def mount(
-        self, text: str, target: str, *, writable: bool = False, namespace: str = ""
+        self,
+        text: str,
+        target: str,
+        *,
+        writable: bool = False,
+        layer: str = "",
+        namespace: str = "",
     ) -> None:
         """See the port."""
         image = await self._require(text, namespace)
-        await self._mounts.mount(self._namespace(namespace), image, target, writable=writable)
+        space = self._namespace(namespace)
+        await self._mounts.mount(space, image, target, writable=writable, layer=layer)
 
     async def unmount(self, target: str) -> None:
         """See the port."""
@@ -299,6 +363,12 @@ class LocalImageService:
 
     async def _find_all(self, text: str, namespace: str = "") -> list[Image]:
         return await finding.find(self._metadata, self._namespace(namespace), text)
+
+    async def _require_all(self, text: str, namespace: str) -> list[Image]:
+        images = await self._find_all(text, namespace)
+        if not images:
+            raise _missing(text)
+        return images
 
     async def _require(self, text: str, namespace: str = "") -> Image:
         image = await self.find(text, namespace)

@@ -181,13 +181,42 @@ def decode(raw: bytes, name: str, limits: Limits = DEFAULTS) -> Node:
         ManifestInvalid: it is no object in strict JSON and UTF-8, has equal keys, lone
             surrogates, a byte order mark, NaN, or numbers or nesting beyond the limits.
     """
+    value = _load(raw, name, limits)
+    if not isinstance(value, dict):
+        raise ManifestInvalid(f"{name} is no JSON object")
+    return Node(value, name)
+
+
+def decode_list(
+    raw: bytes, name: str, limits: Limits = DEFAULTS, *, most: int, limit: str
+) -> tuple[Node, ...]:
+    """Read a document that is a list of objects.
+
+    Args:
+        raw: as for ``decode``.
+        name: as for ``decode``.
+        limits: as for ``decode``.
+        most: how many objects there may be.
+        limit: the field of ``Limits`` that says so.
+
+    Raises:
+        ManifestInvalid: as ``decode``, with a list in the object's place.
+        LimitExceeded: there are more.
+    """
+    value = _load(raw, name, limits)
+    if not isinstance(value, list):
+        raise ManifestInvalid(f"{name} is no JSON list")
+    return Node({"entries": value}, name).nodes("entries", most=most, limit=limit)
+
+
+def _load(raw: bytes, name: str, limits: Limits) -> object:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise ManifestInvalid(f"{name} is not UTF-8 (byte {error.start})") from error
     _check_structure(raw, name, limits)
     try:
-        value = json.loads(
+        value: object = json.loads(
             text,
             object_pairs_hook=_unique,
             parse_constant=_refuse_constant,
@@ -197,9 +226,7 @@ def decode(raw: bytes, name: str, limits: Limits = DEFAULTS) -> Node:
         raise ManifestInvalid(f"{name} is not JSON: {error.msg} (character {error.pos})") from error
     except _AmbiguousError as error:
         raise ManifestInvalid(f"{name} {error}") from error
-    if not isinstance(value, dict):
-        raise ManifestInvalid(f"{name} is no JSON object")
-    return Node(value, name)
+    return value
 
 
 class _AmbiguousError(Exception):

@@ -149,6 +149,20 @@ class Limits:
     """Time that a partial download waits for somebody to continue it. A pull that fails at
     night is tried again in the morning; what nobody wants by then is in the way."""
 
+    # Images as archives.
+
+    archive_members: int = 65_536
+    """Members of an archive of images: dozens of images with dozens of layers each, as
+    old tools write them with three members a layer. The list is held in memory."""
+
+    archive_images: int = 2048
+    """Images of an archive, as many as an index may list."""
+
+    # Bundles.
+
+    accounts_bytes: int = 4 * _MIB
+    """An image's passwd or group file. Distributions have some KiB; each is read as a whole."""
+
     # Our own doors.
 
     label_bytes: int = 4096

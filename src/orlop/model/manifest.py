@@ -162,7 +162,7 @@ def select(index: Index, wanted: Platform) -> Descriptor:
     Raises:
         NoMatchingPlatform: there is none.
     """
-    candidates = [entry for entry in index.manifests if _is_candidate(entry)]
+    candidates = [entry for entry in index.manifests if leads_to_image(entry)]
     ranked: list[tuple[int, int]] = []
     for position, entry in enumerate(candidates):
         if entry.platform is not None:
@@ -258,8 +258,8 @@ def _check_consistent(descriptors: Iterable[Descriptor]) -> None:
             raise ManifestInvalid(f"manifest gives {entry.digest} two media types")
 
 
-def _is_candidate(entry: Descriptor) -> bool:
-    """Tell whether an entry of an index can lead to an image."""
+def leads_to_image(entry: Descriptor) -> bool:
+    """Tell whether an entry of an index can lead to an image: signatures and the like cannot."""
     kinds = mediatype.MANIFEST_TYPES | mediatype.INDEX_TYPES
     is_artifact = entry.artifact_type and entry.artifact_type not in mediatype.CONFIG_TYPES
     return (

@@ -196,6 +196,16 @@ class TarParser:
             if entry is not None:
                 yield entry
 
+    def skip(self) -> int:
+        """Leave out the data of the member that has just begun; everything fed is used up.
+
+        Returns:
+            How many bytes of the archive the caller passes over before it feeds on.
+        """
+        count = self._data + self._padding
+        self._data = self._padding = 0
+        return count
+
     def close(self) -> None:
         """Say that the stream has ended.
 

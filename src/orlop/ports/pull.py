@@ -13,23 +13,62 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
-    from orlop.ports.registry import Credentials
+    from orlop.ports.registry import Credentials, Remote, Traffic
     from orlop.ports.snapshots import Snapshotter
+
+
+class Origin(Protocol):
+    """Where one image comes from, if not from its registry."""
+
+    @property
+    def subject(self) -> str:
+        """What to call an image that has no name, in messages and pictures."""
+
+    @property
+    def place(self) -> str:
+        """Names what the image comes from, and nothing else ever."""
+
+    def remote(self, traffic: Traffic) -> Remote:
+        """A view of it for one pull; costs nothing until it is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
     """One pull, with everything decided that a caller may decide.
 
-    ``pins`` are the images whose names are labelled as pinned.
+    Attributes:
+        reference: the name that the image gets, and is asked for by; None only with an
+            ``origin``: it is then known by its id alone.
+        pins: the images whose names are labelled as pinned.
+        origin: what is asked instead of the registry.
     """
 
-    reference: Reference
+    reference: Reference | None
     platform: Platform
     snapshotter: Snapshotter
     namespace: str
     credentials: Credentials | None = None
     pins: Pins | None = None
+    origin: Origin | None = None
+
+    @property
+    def subject(self) -> str:
+        """What to call it."""
+        if self.reference is None and self.origin is not None:
+            return self.origin.subject
+        return str(self.reference)
+
+    @property
+    def registry(self) -> str:
+        """Domain of the registry that it comes from; "" when it comes from elsewhere."""
+        return "" if self.origin is not None or self.reference is None else self.reference.domain
+
+    @property
+    def repository(self) -> str:
+        """Where it comes from: whoever may read there may have what is there."""
+        if self.origin is not None or self.reference is None:
+            return self.origin.place if self.origin is not None else ""
+        return self.reference.name
 
 
 class Puller(Protocol):

@@ -8,7 +8,7 @@ reference as users write it, or one with a digest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +36,48 @@ class PullOptions:
     runtime_handler: str = ""
     namespace: str = ""
     credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What to take from an archive. Empty fields mean what the archive or the configuration says.
+
+    Attributes:
+        name: of the image, if the archive has a single one; as users write it.
+        base_name: repository of images that the archive calls by a mere tag.
+        platforms: each ``os/arch[/variant]``.
+        all_platforms: every platform that is in the archive, instead.
+        snapshotter: name of a loaded snapshotter.
+        namespace: "" is the service's own.
+    """
+
+    name: str = ""
+    base_name: str = ""
+    platforms: tuple[str, ...] = ()
+    all_platforms: bool = False
+    snapshotter: str = ""
+    namespace: str = ""
+
+
+ArchiveFormat = Literal["oci", "docker"]
+"""``oci``: a layout, which Docker reads, too. ``docker``: what old programs read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to write into an archive.
+
+    Attributes:
+        format: of the archive.
+        platforms: each ``os/arch[/variant]``; none means what a pull gives.
+        all_platforms: every platform of an image that is here, instead.
+        namespace: "" is the service's own.
+    """
+
+    format: ArchiveFormat = "oci"
+    platforms: tuple[str, ...] = ()
+    all_platforms: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +135,45 @@ class ImageService(Protocol):
             OrlopError: of any kind; see the tree.
         """
 
+    async def import_images(
+        self,
+        source: int,
+        options: ImportOptions | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> list[Image]:
+        """Take images from an archive, one after the other, as a pull takes them.
+
+        Those that were complete before a failure stay. An image without a name is known
+        by its id.
+
+        Args:
+            source: descriptor of a file, of a directory with an OCI layout, or of a pipe;
+                stays the caller's. Bytes are read here, wherever the service is.
+            options: what to take.
+            progress: as for ``pull``, of each image.
+
+        Raises:
+            ImageInvalid: it is no archive of images, or a hostile one.
+            OrlopError: as ``pull``.
+        """
+
+    async def export(
+        self, texts: Sequence[str], target: int, options: ExportOptions | None = None
+    ) -> None:
+        """Write images into an archive; the same images make the same bytes.
+
+        Args:
+            texts: name them; what is a tag becomes the image's name in the archive.
+            target: descriptor of a file, pipe or socket; stays the caller's.
+            options: what to write.
+
+        Raises:
+            NotFound: one of them is not here.
+            NoMatchingPlatform: it is not here for a platform.
+            FailedPrecondition: layers of it were discarded, or the target takes no more
+                bytes.
+        """
+
     async def find(self, text: str, namespace: str = "") -> Image | None:
         """The image that ``text`` names; None if none does, also when ``text`` makes no sense.
 
@@ -124,15 +205,31 @@ class ImageService(Protocol):
         """Remove one name (an id: the image); the image goes with its last name."""
 
     async def mount(
-        self, text: str, target: str, *, writable: bool = False, namespace: str = ""
+        self,
+        text: str,
+        target: str,
+        *,
+        writable: bool = False,
+        layer: str = "",
+        namespace: str = "",
     ) -> None:
         """Mount an image's tree on the directory ``target``.
 
-        A writable mount gets a layer of its own that ``unmount`` drops.
+        A writable mount gets a layer of its own that ``unmount`` drops, or, with
+        ``layer``, one that is kept.
+
+        Args:
+            text: names the image.
+            target: an existing directory.
+            writable: allow writing.
+            layer: an existing directory in which everything that is written is kept, for
+                the same image only; implies ``writable``. It can be mounted again later.
+            namespace: of the image.
 
         Raises:
-            NotFound: no such image, or ``target`` is no directory.
+            NotFound: no such image, or ``target`` or ``layer`` is no directory.
             PermissionDenied: mounting needs root.
+            FailedPrecondition: ``layer`` belongs to another image, or is mounted.
         """
 
     async def unmount(self, target: str) -> None:

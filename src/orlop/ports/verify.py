@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 class ImageVerifier(Protocol):
     """Says yes by returning; whatever it cannot find out is a no."""
 
-    async def verify(self, reference: Reference, descriptor: Descriptor) -> None:
+    async def verify(self, reference: Reference | None, descriptor: Descriptor) -> None:
         """Decide about one image.
 
         Args:
-            reference: as it was asked for, normalised.
+            reference: as it was asked for, normalised; None for an image of an archive that
+                gets no name. Who cannot decide without one refuses it.
             descriptor: of the index or manifest that the registry has under it.
 
         Raises:

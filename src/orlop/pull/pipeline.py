@@ -64,7 +64,7 @@ class Pipeline:
             OrlopError: whatever went wrong; the store is as it was before.
         """
         parts = self._parts
-        tracker = Tracker(str(request.reference), str(request.platform), parts.clock)
+        tracker = Tracker(request.subject, str(request.platform), parts.clock)
         watchdog = Watchdog(self._settings.progress_timeout, self._settings.min_rate)
         meter = Meter(watchdog, parts.clock)
         one = Pull(parts, self._settings, self._shared, request, tracker, meter)

@@ -159,11 +159,13 @@ class Outcome:
     usage: Mapping[str, Usage] = field(default_factory=dict)
 
 
-def names_of(reference: Reference, target: Descriptor, image_id: Digest) -> tuple[str, ...]:
+def names_of(reference: Reference | None, target: Descriptor, image_id: Digest) -> tuple[str, ...]:
     """The names that a pulled image gets: its tag, its digest, its id.
 
-    Containerd's CRI plugin keeps the same three.
+    Containerd's CRI plugin keeps the same three. Without a reference there is the id alone.
     """
+    if reference is None:
+        return (str(image_id),)
     by_digest = reference.with_digest(target.digest).without_tag_if_digest()
     names = [str(by_digest), str(image_id)]
     if reference.digest is None:
@@ -175,7 +177,8 @@ def publication(
     plan: Plan,
     outcome: Outcome,
     *,
-    reference: Reference,
+    reference: Reference | None,
+    distributed: bool = True,
     present_bytes: int,
     synced: bool,
     annotated: bool = False,
@@ -187,7 +190,8 @@ def publication(
     Args:
         plan: what was to be done.
         outcome: what the work gave.
-        reference: as it was asked for.
+        reference: as it was asked for; None for an image without a name.
+        distributed: whether the registry of the reference has it.
         present_bytes: disk bytes of the chain's snapshots that were there before.
         synced: whether a barrier covered it.
         annotated: whether snapshots are labelled with what they come from.
@@ -215,7 +219,7 @@ def publication(
     if pins is not None:
         own |= pins.labels(names, manifest.digest)
     return Publication(
-        blobs=_blob_records(plan, reference, now),
+        blobs=_blob_records(plan, reference if distributed else None, now),
         snapshots=_snapshot_records(plan, outcome, reference if annotated else None, now),
         record=record,
         names=[ImageName(name, target, config.digest, own, now, now) for name in names],
@@ -230,10 +234,12 @@ def _content_bytes(plan: Plan) -> int:
     return sum(sizes.values()) + len(manifest.raw)
 
 
-def _blob_records(plan: Plan, reference: Reference, now: int) -> Sequence[BlobRecord]:
+def _blob_records(plan: Plan, source_name: Reference | None, now: int) -> Sequence[BlobRecord]:
     documents = plan.documents
     manifest = documents.manifest
-    source = {labels.distribution_source(reference.domain): reference.path}
+    source = {}
+    if source_name is not None:
+        source[labels.distribution_source(source_name.domain)] = source_name.path
     records = []
     path = [*(index.digest for index in documents.indexes), manifest.digest]
     for index, child in zip(documents.indexes, path[1:], strict=True):

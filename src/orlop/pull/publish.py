@@ -38,18 +38,21 @@ class Finished:
     """What a pull has made or shares: all of it verified, and held by the pull.
 
     Attributes:
+        reference: None for an image without a name.
+        distributed: the registry of the reference has it.
         blobs: that are to be in the store.
         pins: images whose names are labelled as pinned.
         trees: by chain id.
     """
 
     plan: Plan
-    reference: Reference
+    reference: Reference | None
     namespace: str
     staging: LayerStaging
     blobs: Sequence[PendingBlob]
     trees: Mapping[str, PendingTree]
     pins: Pins | None = None
+    distributed: bool = True
 
 
 class ImagePublisher:
@@ -112,6 +115,7 @@ class ImagePublisher:
             finished.plan,
             outcome,
             reference=finished.reference,
+            distributed=finished.distributed,
             present_bytes=present_bytes,
             synced=self.syncs,
             annotated=self._annotate,

@@ -81,9 +81,8 @@ class Pull:
         """Do it all; the image is visible when this returns. Raises OrlopError."""
         parts, request = self._parts, self._request
         self._tracker.phase = "resolving"
-        remote = self._remote(self._meter)
         documents = await image_documents.resolve(
-            remote,
+            self._remote(self._meter),
             self._store,
             request.platform,
             self._settings.limits,
@@ -111,12 +110,24 @@ class Pull:
         present = sum(1 for layer in picture.layers if layer.phase == "present")
         return PullEnded(
             reference=picture.reference,
-            registry=self._request.reference.domain,
+            registry=self._request.registry,
             code=code,
             seconds=picture.elapsed,
             bytes_downloaded=fetched,
             layers_downloaded=len(self._tracker.downloads),
             layers_present=present,
+        )
+
+    # Asking.
+
+    def _remote(self, traffic: Traffic) -> Remote:
+        """What is asked for the image."""
+        request = self._request
+        if request.origin is not None:
+            return request.origin.remote(traffic)
+        assert request.reference is not None
+        return self._parts.registry.remote(
+            request.reference, credentials=request.credentials, traffic=traffic
         )
 
     # Deciding.
@@ -275,8 +286,7 @@ class Pull:
     async def _join_download(
         self, stack: AsyncExitStack, layer: LayerPlan, proofs: list[Proof]
     ) -> Flight[Download]:
-        reference, descriptor = self._request.reference, layer.descriptor
-        repository = f"{reference.domain}/{reference.path}"
+        descriptor, repository = layer.descriptor, self._request.repository
         key = self._key(descriptor)
 
         def make_download() -> Download:
@@ -306,11 +316,6 @@ class Pull:
 
         proofs.append(prove)
         return flight
-
-    def _remote(self, traffic: Traffic) -> Remote:
-        return self._parts.registry.remote(
-            self._request.reference, credentials=self._request.credentials, traffic=traffic
-        )
 
     async def _join_layers(
         self, stack: AsyncExitStack, plan: Plan, downloads: dict[Digest, Flight[Download]]
@@ -389,6 +394,7 @@ class Pull:
                 blobs=[*kept, *written],
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
                 pins=self._request.pins,
+                distributed=self._request.origin is None,
             )
         )
         if not plan.keeps_layers:

@@ -70,9 +70,14 @@ class BinaryVerifiers:
     def __init__(self, settings: VerifierSettings) -> None:
         self._settings = settings
 
-    async def verify(self, reference: Reference, descriptor: Descriptor) -> None:
+    async def verify(self, reference: Reference | None, descriptor: Descriptor) -> None:
         """See the port."""
         programs = await in_thread(self._programs)
+        if programs and reference is None:
+            raise SignatureRejected(
+                f"image {descriptor.digest} has no name under which verifiers could know it",
+                hint="give it one: orlop import --name REF",
+            )
         arguments = (
             *("-name", str(reference)),
             *("-digest", str(descriptor.digest)),

@@ -10,6 +10,7 @@ or mounted, and nothing touches the disk.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,15 @@ from orlop.model.platform import Platform, rank
 from orlop.model.reference import from_user
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
 from orlop.ports.observe import LayerProgress, PullProgress
-from orlop.ports.service import CheckReport, FsUsage, GCReport, ImageDetail, PullOptions
+from orlop.ports.service import (
+    CheckReport,
+    ExportOptions,
+    FsUsage,
+    GCReport,
+    ImageDetail,
+    ImportOptions,
+    PullOptions,
+)
 from orlop.testing.images import build_image
 from orlop.testing.layers import file
 
@@ -225,12 +234,39 @@ class MemoryService:
             self._images[image.record.id] = replace(image, names=left)
         return True
 
+    async def import_images(
+        self,
+        source: int,
+        options: ImportOptions | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> list[Image]:
+        """See ``ImageService.import_images``; the archive is a list of references to pull."""
+        options = options or ImportOptions()
+        self.calls.append(Call("import_images", (options,)))
+        text = (await asyncio.to_thread(_read, source)).decode()
+        return [await self.pull(name, None, progress) for name in text.split()]
+
+    async def export(
+        self, texts: Sequence[str], target: int, options: ExportOptions | None = None
+    ) -> None:
+        """See ``ImageService.export``; writes what ``import_images`` reads."""
+        options = options or ExportOptions()
+        self.calls.append(Call("export", (tuple(texts), options)))
+        names = [self._need(text).names[0].name for text in texts]
+        await asyncio.to_thread(os.write, target, "\n".join(names).encode())
+
     async def mount(
-        self, text: str, target: str, *, writable: bool = False, namespace: str = ""
+        self,
+        text: str,
+        target: str,
+        *,
+        writable: bool = False,
+        layer: str = "",
+        namespace: str = "",
     ) -> None:
         """See ``ImageService.mount``; only remembered."""
-        self.calls.append(Call("mount", (text, target, writable, namespace)))
-        self.mounts[target] = (self._need(text).record.id, writable)
+        self.calls.append(Call("mount", (text, target, writable, layer, namespace)))
+        self.mounts[target] = (self._need(text).record.id, writable or bool(layer))
 
     async def unmount(self, target: str) -> None:
         """See ``ImageService.unmount``."""
@@ -368,3 +404,11 @@ def _pictures(start: PullProgress, built: BuiltImage) -> list[PullProgress]:
             replace(start, phase=phase, elapsed=number / 10, layers=layers, resolved=resolved)
         )
     return pictures
+
+
+def _read(source: int) -> bytes:
+    """All that comes from a descriptor."""
+    found = b""
+    while piece := os.read(source, 65536):
+        found += piece
+    return found

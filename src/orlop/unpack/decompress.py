@@ -90,6 +90,12 @@ def decompressor(head: bytes, declared: Compression, limits: Limits = DEFAULTS) 
     return _Plain()
 
 
+def by_content(head: bytes, limits: Limits = DEFAULTS) -> Decompressor | None:
+    """The decompressor for a stream that nobody has declared; None when it is not compressed."""
+    found = sniff(head)
+    return None if found is Compression.NONE else decompressor(head, found, limits)
+
+
 class _Plain:
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         if len(data):

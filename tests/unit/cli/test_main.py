@@ -142,4 +142,4 @@ def test_completion() -> None:
         check=True,
         text=True,
     )
-    assert (done.stdout, done.stderr) == ("images\n", "")
+    assert (done.stdout, done.stderr) == ("import\nimages\n", "")

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from orlop.images.check import ImageCheck
+from orlop.images.exporting import Exporter
 from orlop.images.mounts import ImageMounts
 from orlop.images.service import LocalImageService
 from orlop.images.settings import Runtime, ServiceSettings
 from orlop.linux.clock import SystemClock
 from orlop.metadata.store import MetadataStore
+from orlop.model.limits import DEFAULTS
 from orlop.model.platform import Platform
 from orlop.ports.metadata import BlobRecord, ImageRecord, Publication, SnapshotRecord
+from orlop.pull.archive_source import ArchiveOpener
+from orlop.pull.archive_writer import TarArchiveWriter
 from orlop.snapshots.native import Native
 from orlop.snapshots.service import SnapshotService
 from orlop.testing.manual_clock import ManualClock
 from orlop.testing.memory_store import MemoryStore
+from orlop.unpack.decompress import by_content, sniff
 from tests.unit.images.rig import SPACE, Asked, Collected, Mounted, name
 
 if TYPE_CHECKING:
@@ -104,6 +109,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                     snapshotters=snapshotters,
                     tree_exists=lambda _: True,
                 ),
+                archives=ArchiveOpener(
+                    store, decompression=by_content, sniff=sniff, limits=DEFAULTS
+                ),
+                exporter=Exporter(store, collector, TarArchiveWriter(store)),
                 clock=clock,
             )
             yield Bench(service, metadata, store, mounter, mounts, snapshotter, collector, puller)

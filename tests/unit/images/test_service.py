@@ -146,6 +146,8 @@ def test_a_pinned_image_that_makes_no_sense(bench: Bench) -> None:
             collector=bench.collector,
             mounts=bench.mounts,
             checker=bench.service._checker,
+            archives=bench.service._archives,
+            exporter=bench.service._exporter,
             clock=bench.service._clock,
         )
 
