@@ -306,20 +306,26 @@ async def _verifier(context: Context) -> AsyncIterator[BinaryVerifiers]:
 async def _gc(context: Context) -> AsyncIterator[Scheduler]:
     from orlop.gc.collect import Collector
     from orlop.gc.scheduler import Scheduler
+    from orlop.gc.trash import Trash
     from orlop.linux.clock import SystemClock
+    from orlop.linux.space import free_share
 
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     snapshotters = _snapshotters(context)
 
     def delete_directory(snapshotter: str, directory: int) -> None:
-        snapshotters[snapshotter].staging.delete(directory)
+        snapshotters[snapshotter].staging.throw_away(directory)
 
     metadata = cast("MetadataStore", context.one_of(METADATA))
+    places = [snapshotter.staging.empty_trash for snapshotter in snapshotters.values()]
+    roots = [snapshotter.root for snapshotter in snapshotters.values()]
+    trash = Trash(places, free_share=lambda: min(map(free_share, roots)))
     collector = Collector(
         metadata,
         SystemClock(),
         delete_blob=store.delete,
         delete_directory=delete_directory,
+        trash=trash,
     )
     await collector.remove_orphans(store)
     section = cast("SchedulerConfig", context.config)
@@ -330,7 +336,7 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
         clock=SystemClock(),
         ingest_seconds=section.ingest_expiry.seconds,
     )
-    async with scheduler.running():
+    async with trash.running(), scheduler.running():
         with metadata.watched(scheduler.changed):
             yield scheduler
 

@@ -13,6 +13,7 @@ from orlop.cli import (
     config,
     connect,
     daemon,
+    df,
     exits,
     filesystems,
     gc,
@@ -28,6 +29,7 @@ from orlop.cli import (
     render,
     unmount,
     version,
+    why,
 )
 from orlop.errors import OrlopError
 
@@ -43,6 +45,8 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "mount": mount.mount,
     "unmount": unmount.unmount,
     "fs": filesystems.filesystems,
+    "df": df.df,
+    "why": why.why,
     "check": check.check,
     "gc": gc.gc,
     "plugins": plugins.plugins,

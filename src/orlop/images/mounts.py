@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from orlop.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from orlop.images.completion import to_the_end
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from orlop.ports.metadata import Image, SnapshotRecord
     from orlop.ports.mounting import Mounter
     from orlop.ports.snapshots import Snapshotter
-
-_TARGET: Final = "orlop/mount.target"
 
 
 class ImageMounts:
@@ -64,7 +62,7 @@ class ImageMounts:
         snapshotter = self._snapshotter(image.record.snapshotter)
         if not image.record.chain_id:
             raise FailedPrecondition(f"image {image.record.id} has no layers to mount")
-        own = {labels.GC_ROOT: "mounted", _TARGET: target}
+        own = {labels.GC_ROOT: "mounted", labels.MOUNT_TARGET: target}
         start = snapshotter.prepare if writable else snapshotter.view
         try:
             mounts = await start(namespace, _key(target), image.record.chain_id, own)
@@ -108,7 +106,7 @@ class ImageMounts:
                     await snapshotter.remove(namespace, record.key)
 
     def _is_lost(self, record: SnapshotRecord) -> bool:
-        target = record.labels.get(_TARGET)
+        target = record.labels.get(labels.MOUNT_TARGET)
         return target is not None and not self._mounter.is_mounted(target)
 
     def _snapshotter(self, name: str) -> Snapshotter:
