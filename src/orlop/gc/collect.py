@@ -147,6 +147,8 @@ class Collector:
             for namespace in await self._metadata.namespaces():
                 collect = self._preview if dry_run else self._collect
                 total = _sum(total, await collect(namespace))
+            if self._trash is not None and not dry_run:
+                await self._trash.relieve()
             return total
 
     async def remove_orphans(self, store: BlobStore) -> int:
@@ -223,8 +225,9 @@ class Collector:
                     continue
             await self._delete(swept)
             report = _report(garbage, swept.bytes)
-            # Only now is it known what a name that expired has left in shared documents.
-            return _sum(report, await self._collect(namespace)) if garbage.names else report
+            # With an image go its references in documents that it shared with others.
+            again = garbage.names or garbage.records
+            return _sum(report, await self._collect(namespace)) if again else report
         raise Unavailable(f"namespace {namespace} keeps changing: nothing was collected")
 
     def _protected(self) -> frozenset[Root]:
@@ -247,7 +250,6 @@ class Collector:
             errors += await _attempt(partial(self._delete_directory, snapshotter, directory))
         if self._trash is not None and swept.directories:
             self._trash.add(swept.directory_bytes)
-            errors += await _tried(self._trash.relieve())
         if errors:
             raise errors[0]
 

@@ -16,17 +16,16 @@ running pulls protect. A flat lease keeps what it lists and the parents of that.
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orlop.gc import refs
-from orlop.model.labels import GC_ROOT
+from orlop.model.labels import GC_BREF, GC_REF_MANIFEST, GC_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from orlop.gc.refs import Node
-    from orlop.model.digest import Digest
     from orlop.ports.metadata import (
         BlobRecord,
         ImageName,
@@ -41,8 +40,6 @@ RootKind = Literal["name", "lease", "label", "snapshot", "pull"]
 
 PARENT = "parent"
 """How a snapshot refers to the one below it."""
-
-_NOBODYS: Mapping[Node, Digest] = MappingProxyType({})
 
 
 class Root(NamedTuple):
@@ -61,6 +58,14 @@ class Root(NamedTuple):
     id: str
     expires_at: int = 0
     flat: bool = False
+
+
+def parted(roots: Iterable[Root]) -> tuple[list[Node], list[Node]]:
+    """What flat roots keep, and what all others do."""
+    parts: tuple[list[Node], list[Node]] = ([], [])
+    for root in roots:
+        parts[not root.flat].append(root.node)
+    return parts
 
 
 class Graph:
@@ -142,9 +147,10 @@ class Graph:
     # --- references -----------------------------------------------------------------------
 
     def references(self, node: Node) -> Iterator[tuple[Node, str]]:
-        """What a node refers to, whether that exists or not, and by what."""
-        if node in self._back:
-            yield from self._back[node]
+        """What a node refers to, whether that exists or not, and by what.
+
+        What does not exist refers to nothing, also when something says so of itself.
+        """
         if blob := self.blobs.get(node):
             yield from refs.references(blob.labels)
         elif snapshot := self.snapshots.get(node):
@@ -156,46 +162,46 @@ class Graph:
             yield refs.content(str(record.id)), "config"
             if record.chain_id:
                 yield refs.snapshot(record.snapshotter, record.chain_id), "unpacked"
-        else:
-            for name in self.names.get(node, ()):
+        elif names := self.names.get(node):
+            for name in names:
                 for image in self._images.get(str(name.image_id), ()):
                     yield image, "image"
                 yield refs.content(str(name.target.digest)), "target"
                 yield from refs.references(name.labels)
+        else:
+            return
+        yield from self._back.get(node, ())
 
     def reach(
         self,
         roots: Iterable[Node],
         *,
-        owner: Digest | None = None,
-        owners: Mapping[Node, Digest] = _NOBODYS,
+        without: Collection[Node] = (),
+        forgotten: Collection[Node] = (),
     ) -> set[Node]:
         """The roots, and all that can be reached from them.
 
         Args:
             roots: whether they exist or not.
-            owner: whose; what is somebody else's is not entered.
-            owners: of what is somebody's.
+            without: nodes that are not entered.
+            forgotten: manifests that indexes are taken not to refer to.
         """
         reached: set[Node] = set()
         open_ends = list(roots)
         while open_ends:
             node = open_ends.pop()
-            if node not in reached and owners.get(node, owner) == owner:
-                reached.add(node)
-                open_ends.extend(target for target, _ in self.references(node))
+            if node in reached or node in without:
+                continue
+            reached.add(node)
+            for target, how in self.references(node):
+                if not (target in forgotten and how.startswith(GC_REF_MANIFEST)):
+                    open_ends.append(target)
         return reached
 
     def kept(self, roots: Iterable[Root]) -> set[Node]:
         """All that these roots keep."""
-        flat: list[Node] = []
-        followed: list[Node] = []
-        for root in roots:
-            (flat if root.flat else followed).append(root.node)
-        reached = self.reach(followed)
-        for start in flat:
-            reached.update(self.stack(start))
-        return reached
+        flat, followed = parted(roots)
+        return self.reach(followed).union(*map(self.stack, flat))
 
     def stack(self, node: Node) -> Iterator[Node]:
         """The node and, if it is a snapshot, those below it: it cannot do without them."""
@@ -230,12 +236,17 @@ class Graph:
     def _back_references(self) -> dict[Node, list[tuple[Node, str]]]:
         """What nodes refer to because the label of another one says so."""
         found: dict[Node, list[tuple[Node, str]]] = {}
-        things = (self.blobs, self.snapshots)
-        labelled = [(node, thing.labels) for group in things for node, thing in group.items()]
-        labelled += [(node, name.labels) for node, names in self.names.items() for name in names]
+        labelled: Iterable[tuple[Node, Mapping[str, str]]] = chain(
+            ((node, blob.labels) for node, blob in self.blobs.items()),
+            ((node, snapshot.labels) for node, snapshot in self.snapshots.items()),
+            ((node, name.labels) for node, names in self.names.items() for name in names),
+        )
         for node, labels in labelled:
-            for referrer, label in refs.referrers(labels):
-                found.setdefault(referrer, []).append((node, label))
+            for key in labels:
+                # Few things have such a label, and all are looked at.
+                if key.startswith(GC_BREF):
+                    for referrer, label in refs.referrers({key: labels[key]}):
+                        found.setdefault(referrer, []).append((node, label))
         return found
 
 

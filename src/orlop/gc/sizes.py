@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orlop.gc import refs
-from orlop.gc.graph import Graph
+from orlop.gc.graph import Graph, parted
+from orlop.model.labels import GC_REF_MANIFEST
 from orlop.ports.gc import DiskUsage, ImageUsage
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def disk_usage(
     """
     graph = Graph(inventory)
     roots = [*graph.roots(now), *protected]
-    held = graph.kept(root for root in roots if root.kind != "name")
+    held = _held(graph, roots)
     live = graph.kept(roots)
     shared_files = {file for other in others for file in _files(Graph(other))}
     own_files = _files(graph)
@@ -66,23 +67,65 @@ def disk_usage(
     )
 
 
+def _held(graph: Graph, roots: Iterable[Root]) -> set[Node]:
+    """What is kept by something else than images.
+
+    An image that is removed is gone, whatever lists it, and no index refers to it.
+    """
+    images = {*graph.names, *graph.records}
+    flat, followed = parted(root for root in roots if root.node not in images)
+    held = graph.reach(followed, without=images, forgotten=_owners(graph))
+    return held.union(*map(graph.stack, flat))
+
+
+def _owners(graph: Graph) -> dict[Node, Digest]:
+    """Whose a manifest is, or an index that leads to one image only."""
+    owners = {refs.content(str(record.manifest)): record.id for record in graph.records.values()}
+    children = {
+        node: [
+            refs.content(value)
+            for key, value in blob.labels.items()
+            if key.startswith(GC_REF_MANIFEST)
+        ]
+        for node, blob in graph.blobs.items()
+    }
+    indexes = {node: below for node, below in children.items() if below and node not in owners}
+    while found := {
+        node: owners[below[0]]
+        for node, below in indexes.items()
+        if node not in owners
+        and len({owners.get(child) for child in below}) == 1
+        and below[0] in owners
+    }:
+        owners |= found
+    return owners
+
+
 def _closures(graph: Graph, live: set[Node]) -> dict[Digest, set[Node]]:
     """What each image that is kept needs, by its id.
 
     An index that was pulled for several platforms belongs to several images; from it no
     image gets at another's manifest.
     """
-    owners = {node: record.id for node, record in graph.records.items()}
-    owners |= {refs.content(str(record.manifest)): record.id for record in graph.records.values()}
-    starts: dict[Digest, list[Node]] = {}
+    own: dict[Digest, set[Node]] = {}
     for node, record in graph.records.items():
         if node in live:
-            starts.setdefault(record.id, []).append(node)
+            own.setdefault(record.id, set()).add(node)
+    for node, id_ in _owners(graph).items():
+        if id_ in own:
+            own[id_].add(node)
+    starts = {id_: [node for node in nodes if node in live] for id_, nodes in own.items()}
     for node, names in graph.names.items():
         for name in names:
             if node in live and name.image_id in starts:
                 starts[name.image_id].append(node)
-    return {id_: graph.reach(nodes, owner=id_, owners=owners) for id_, nodes in starts.items()}
+    others = {node for nodes in own.values() for node in nodes}
+    found = {}
+    for id_, nodes in starts.items():
+        others -= own[id_]
+        found[id_] = graph.reach(nodes, without=others)
+        others |= own[id_]
+    return found
 
 
 def _image(graph: Graph, id_: Digest, closure: set[Node], freed: Sequence[Node]) -> ImageUsage:

@@ -81,6 +81,8 @@ class Trash:
         self._news = asyncio.Event()
         self._pulls = 0
         self._bytes = 0
+        # Numbers of the latest tree that came and that went; nobody knows what was left before.
+        self._added, self._emptied = 1, 0
 
     @property
     def bytes(self) -> int:
@@ -90,6 +92,7 @@ class Trash:
     def add(self, size: int) -> None:
         """So many bytes were thrown away."""
         self._bytes += size
+        self._added += 1
         self._news.set()
 
     @contextmanager
@@ -108,7 +111,7 @@ class Trash:
         Raises:
             OrlopError: something could not be deleted.
         """
-        if self._pause() is None:
+        if self._emptied == self._added or self._pause() is None:
             return
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS if self._pause() else None):
@@ -184,7 +187,7 @@ class Trash:
 
         A slice that has begun is finished, also when the caller is cancelled.
         """
-        before = self._bytes
+        before, added = self._bytes, self._added
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(executor, self._remove, inodes)
         try:
@@ -194,6 +197,7 @@ class Trash:
             raise
         if empty:
             self._bytes -= before
+            self._emptied = added
         return empty
 
     def _remove(self, inodes: int) -> bool:

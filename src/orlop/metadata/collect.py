@@ -81,10 +81,8 @@ def sweep(connection: apsw.Connection, namespace: str, garbage: Garbage) -> Swep
         "DELETE FROM lease WHERE namespace = ? AND id = ?",
         [(namespace, id_) for id_ in garbage.leases],
     )
-    connection.executemany(
-        "DELETE FROM image WHERE namespace = ? AND id = ? AND snapshotter = ?",
-        [(namespace, str(id_), snapshotter) for id_, snapshotter in garbage.records],
-    )
+    for id_, snapshotter in garbage.records:
+        images.remove(connection, namespace, id_, snapshotter=snapshotter)
     blobs, blob_bytes = _sweep_blobs(connection, namespace, garbage.blobs)
     directories, tree_bytes = _sweep_snapshots(connection, namespace, garbage.snapshots)
     return Swept(

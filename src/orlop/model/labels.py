@@ -37,13 +37,16 @@ GC_REF_SNAPSHOT: Final = "containerd.io/gc.ref.snapshot."
 GC_REF_IMAGE: Final = "containerd.io/gc.ref.image"
 """Refers to the image name in the value; also with ``.`` or ``/`` and any suffix."""
 
-GC_BREF_CONTENT: Final = "containerd.io/gc.bref.content"
+GC_BREF: Final = "containerd.io/gc.bref."
+"""What all back references begin with: something else refers to what has the label."""
+
+GC_BREF_CONTENT: Final = f"{GC_BREF}content"
 """The blob in the value refers to what has this label; also with ``.`` or ``/`` and any suffix."""
 
-GC_BREF_SNAPSHOT: Final = "containerd.io/gc.bref.snapshot."
+GC_BREF_SNAPSHOT: Final = f"{GC_BREF}snapshot."
 """Ditto, the snapshot in the value; the name of a snapshotter follows."""
 
-GC_BREF_IMAGE: Final = "containerd.io/gc.bref.image"
+GC_BREF_IMAGE: Final = f"{GC_BREF}image"
 """Ditto, the image name in the value; also with ``.`` or ``/`` and any suffix."""
 
 GC_REF_MANIFEST: Final = f"{GC_REF_CONTENT}.m."
