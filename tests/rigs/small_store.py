@@ -101,17 +101,24 @@ class ShelfRemote:
     async def document(self, descriptor: Descriptor, *, limit: int) -> bytes:
         return self.shelf.read(descriptor.digest)
 
+    async def prove(self, descriptor: Descriptor) -> None:
+        pass
+
     @asynccontextmanager
-    async def blob(self, descriptor: Descriptor, *, offset: int = 0) -> AsyncIterator[Body]:
-        yield Body(self.shelf.read(descriptor.digest)[offset:], offset)
+    async def blob(
+        self, descriptor: Descriptor, *, offset: int = 0, length: int = 0
+    ) -> AsyncIterator[Body]:
+        end = offset + length if length else descriptor.size
+        yield Body(self.shelf.read(descriptor.digest)[offset:end], offset, end)
 
 
 @dataclass
 class Body:
-    """The rest of a blob."""
+    """A part of a blob."""
 
     data: bytes
     start: int
+    end: int
 
     async def read(self) -> bytes:
         data, self.data = self.data, b""
