@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from orlop.errors import OrlopError
+from orlop.errors import OrlopError, StoreIO
 from orlop.linux.priority import yield_disk
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _LOOK_SECONDS: Final = 5.0
 """How often to see whether space has become short while pulls run."""
 
 _RETRY_SECONDS: Final = 300.0
+_FAILED: Final = "the trash cannot be emptied, which is tried again"
 _END_SECONDS: Final = 10.0
 """How long the end may be put off by what is still in the trash."""
 
@@ -108,8 +109,10 @@ class Trash:
     async def relieve(self) -> None:
         """After a removal: what is small goes at once, and everything when space is short.
 
+        What cannot be deleted is tried again later: it may be of an earlier removal.
+
         Raises:
-            OrlopError: something could not be deleted.
+            StoreIO: the disk failed.
         """
         if self._emptied == self._added or self._pause() is None:
             return
@@ -121,6 +124,10 @@ class Trash:
         try:
             while not await self._slice(SLICE) and self._pause() == 0:
                 pass
+        except StoreIO:
+            raise
+        except OrlopError as error:
+            _log.warning("%s: %s", _FAILED, error)
         finally:
             self._turn.release()
 
@@ -142,8 +149,7 @@ class Trash:
             yield self
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
             with suppress(TimeoutError, OrlopError):
                 async with asyncio.timeout(_END_SECONDS):
                     await self.empty()
@@ -155,10 +161,13 @@ class Trash:
             self._news.clear()
             try:
                 await self._paced()
+                continue
             except OrlopError as error:
-                _log.warning("the trash cannot be emptied, which is tried again: %s", error)
-                await self._changed(_RETRY_SECONDS)
-                self._news.set()
+                _log.warning("%s: %s", _FAILED, error)
+            except Exception:  # noqa: BLE001 (logged; a defect here must not end the daemon)
+                _log.exception(_FAILED)
+            await self._changed(_RETRY_SECONDS)
+            self._news.set()
 
     async def _paced(self) -> None:
         empty = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import StoreIO
+from orlop.errors import FailedPrecondition, StoreIO
 from orlop.gc import trash as room
 from orlop.gc.trash import LEISURE, SHORT, SLICE, Trash, pause
 
@@ -173,6 +173,35 @@ async def test_one_place_that_fails_does_not_stop_the_others(
             place.failure = None
             await until(lambda: not trash.bytes)
     assert "broken" in caplog.text
+
+
+async def test_what_cannot_be_removed_does_not_spoil_a_removal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def empty(inodes: int) -> int:
+        raise FailedPrecondition("something is mounted there")
+
+    trash = Trash([empty], free_share=Disk().share)
+    trash.add(10)
+    await trash.relieve()
+    assert "mounted there" in caplog.text
+    with pytest.raises(FailedPrecondition):
+        await trash.empty()
+
+
+async def test_a_defect_is_logged_and_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    failures = [ZeroDivisionError("a defect")]
+
+    def empty(inodes: int) -> int:
+        if failures:
+            raise failures.pop()
+        return 0
+
+    trash = Trash([empty], free_share=Disk().share)
+    async with trash.running():
+        trash.add(10)
+        await until(lambda: not trash.bytes)
+    assert "a defect" in caplog.text
 
 
 async def test_the_end_empties_it() -> None:
