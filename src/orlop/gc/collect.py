@@ -1,7 +1,8 @@
 """Collecting garbage, beside pulls that are running.
 
 The order of things: look (one consistent read), decide (pure), remove the rows
-(one transaction, refused if the namespace has changed since the look), then
+(one transaction, refused if the namespace has changed since the look; where it never
+rests, all three in one transaction), then
 delete blobs and throw trees into the trash (``orlop.gc.trash``). A crash in between
 leaves files that nobody has a row for; ``remove_orphans`` and the snapshotters'
 ``recover`` take them at the next start.
@@ -14,7 +15,7 @@ deletes a file of that name. So what a pull has found to be here stays.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from orlop.gc.explain import explain, select
 from orlop.gc.graph import Graph, Root
 from orlop.gc.mark import mark
 from orlop.gc.sizes import disk_usage
+from orlop.ports.metadata import Swept
 from orlop.ports.service import GCReport
 
 if TYPE_CHECKING:
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import DiskUsage, Explanation
-    from orlop.ports.metadata import Garbage, Inventory, Metadata, Swept
+    from orlop.ports.metadata import Garbage, Inventory, Metadata
 
-_ATTEMPTS: Final = 5
-"""Looks at one namespace before giving up for now: each is lost to a change in between,
-and a namespace that changes all the time is collected at a quieter one."""
+_ATTEMPTS: Final = 3
+"""Looks at one namespace: each can be lost to a change in between. After that nobody may
+change anything for as long as marking takes."""
 
 
 class Protection:
@@ -138,7 +140,6 @@ class Collector:
             dry_run: only say what would be removed.
 
         Raises:
-            Unavailable: a namespace kept changing; nothing of it was removed.
             OrlopError: a file could not be deleted (the first of them; the others
                 were tried too).
         """
@@ -210,25 +211,29 @@ class Collector:
         return _report(garbage, _size(inventory, garbage))
 
     async def _collect(self, namespace: str) -> GCReport:
+        garbage, swept = await self._sweep(namespace)
+        report = _report(garbage, swept.bytes)
+        await self._delete(swept)
+        # With an image go its references in documents that it shared with others.
+        again = garbage.names or garbage.records
+        return _sum(report, await self._collect(namespace)) if again else report
+
+    async def _sweep(self, namespace: str) -> tuple[Garbage, Swept]:
+        """Remove the rows of what is garbage, while others go on if they let us."""
         for _ in range(_ATTEMPTS):
             inventory = await self._metadata.inventory(namespace)
             protected = self._protected()
             garbage = await self._mark(inventory, protected)
             if not _any(garbage):
-                return _report(garbage, 0)
+                return garbage, Swept(blobs=(), directories=(), bytes=0)
             async with self._deciding:
                 if not self._protected() <= protected:
                     continue
-                try:
-                    swept = await self._metadata.sweep(namespace, garbage)
-                except Unavailable:
-                    continue
-            await self._delete(swept)
-            report = _report(garbage, swept.bytes)
-            # With an image go its references in documents that it shared with others.
-            again = garbage.names or garbage.records
-            return _sum(report, await self._collect(namespace)) if again else report
-        raise Unavailable(f"namespace {namespace} keeps changing: nothing was collected")
+                with suppress(Unavailable):
+                    return garbage, await self._metadata.sweep(namespace, garbage)
+        async with self._deciding:
+            decide = partial(mark, now=self._clock.now(), protected=self._protected())
+            return await self._metadata.sweep_at_once(namespace, decide)
 
     def _protected(self) -> frozenset[Root]:
         return frozenset().union(*(protection.roots for protection in self._protections))

@@ -295,6 +295,17 @@ class MetadataStore:
 
         return await self._write(namespace, swept)
 
+    async def sweep_at_once(
+        self, namespace: str, decide: Callable[[Inventory], Garbage]
+    ) -> tuple[Garbage, Swept]:
+        """Look, decide and sweep in one transaction. Raises SnapshotInUse."""
+
+        def swept(connection: apsw.Connection) -> tuple[Garbage, Swept]:
+            garbage = decide(collect.inventory(connection, namespace))
+            return garbage, collect.sweep(connection, namespace, garbage)
+
+        return await self._write(namespace, swept)
+
     async def usage(self) -> Usage:
         """Blobs and snapshots of all namespaces, each file once."""
 

@@ -189,6 +189,5 @@ class GarbageCollector(Protector, Explainer, Protocol):
         """Collect every namespace; in a dry run only say what would go.
 
         Raises:
-            Unavailable: the store keeps changing; try again later.
             OrlopError: a file could not be deleted.
         """

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orlop.model.digest import Digest
 
@@ -351,6 +351,14 @@ class GarbageRecords(Protocol):
         Raises:
             Unavailable: the namespace has changed since the inventory, so that the
                 garbage may be in use again: take another one.
+        """
+
+    async def sweep_at_once(
+        self, namespace: str, decide: Callable[[Inventory], Garbage]
+    ) -> tuple[Garbage, Swept]:
+        """Look, decide and sweep in one transaction, for a namespace that never rests.
+
+        Nobody else can change anything as long as ``decide`` takes; it runs in a thread.
         """
 
 
