@@ -17,6 +17,7 @@ import pytest
 from orlop import daemon
 from orlop._proto import runtime_v1_pb2 as pb
 from orlop._proto import runtime_v1_pb2_grpc as rpc
+from orlop.errors import NotFound
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image
 from orlop.testing.layers import directory, file, hard_link, sparse_file
@@ -103,6 +104,31 @@ async def test_kubelet_frees_what_it_wants_to_free(tmp_path: Path) -> None:
             assert used_share(home) <= LOW + 0.01
             assert reported - await fs_bytes(images) == removed
             assert len((await images.ListImages(pb.ListImagesRequest())).images) == len(pulled)
+
+
+async def test_what_a_mount_keeps_says_so(tmp_path: Path) -> None:
+    """Files of an image without a name stay as long as it is mounted, and no longer."""
+    image = build_image([[file("a", b"a")], [file("b", b"b")]])
+    target = tmp_path / "target"
+    target.mkdir()
+    with FakeRegistry() as registry:
+        async with running(tmp_path / "root") as store:
+            reference = offer(registry, "app", "v1", image)
+            await store.service.pull(reference)
+            (found,) = await store.service.why(reference)
+            assert reference in {chain.id for chain in found.chains}
+            await store.service.mount(reference, str(target))
+            await store.service.remove(reference)
+            (found,) = await store.service.why(str(image.chain[0]))
+            (chain,) = found.chains
+            assert (chain.keeper, chain.id, chain.detail) == ("snapshot", "view", str(target))
+            usage = await store.service.disk_usage()
+            assert usage.kept_bytes == usage.bytes > 0
+            assert (target / "a").read_bytes() == b"a"
+            await store.service.unmount(str(target))
+            await store.service.collect()
+            with pytest.raises(NotFound):
+                await store.service.why(str(image.chain[0]))
 
 
 async def test_with_space_a_removal_does_not_wait_for_the_disk(tmp_path: Path) -> None:
