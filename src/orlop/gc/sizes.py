@@ -39,10 +39,12 @@ def disk_usage(
     graph = Graph(inventory)
     roots = [*graph.roots(now), *protected]
     held = _held(graph, roots)
-    live = graph.kept(roots)
+    flat, followed = parted(roots)
+    reached = graph.reach(followed)
+    live = reached.union(*map(graph.stack, flat))
     shared_files = {file for other in others for file in _files(Graph(other))}
     own_files = _files(graph)
-    closures = _closures(graph, live)
+    closures = _closures(graph, reached)
     users = Counter(node for closure in closures.values() for node in closure)
 
     def freed(node: Node) -> bool:
@@ -104,6 +106,7 @@ def _owners(graph: Graph) -> dict[Node, Digest]:
 def _closures(graph: Graph, live: set[Node]) -> dict[Digest, set[Node]]:
     """What each image that is kept needs, by its id.
 
+    An image that a flat lease alone keeps needs nothing: its record is all that stays.
     An index that was pulled for several platforms belongs to several images; from it no
     image gets at another's manifest.
     """

@@ -123,6 +123,19 @@ def test_what_something_else_keeps_is_not_freed() -> None:
     assert disk_usage(inventory, now=0, protected=[pull]).images[0].unique_bytes == 1011
 
 
+def test_a_record_that_only_a_flat_lease_keeps_shares_nothing() -> None:
+    nameless = replace(image("b", "base", "l2"), names=())
+    flat = Lease("l", {"containerd.io/gc.flat": "1"})
+    inventory = replace(
+        together(image("a", "base"), nameless),
+        leases=(flat,),
+        resources=(("l", Resource("images", str(digest("b")))),),
+    )
+    usage = disk_usage(inventory, now=0)
+    assert sizes(usage.images) == {"x/a:1": (1111, 1111)}
+    assert usage.garbage_bytes == 1111
+
+
 def test_what_is_no_images() -> None:
     inventory = together(image("a", "l1"), replace(image("b", "l2"), names=()))
     resource = Resource("content", str(digest("l2")))
