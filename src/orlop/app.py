@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from msgspec import structs
 
-from orlop.builtin import CRI, ENTRANCE, SERVICE, builtin
+from orlop.builtin import CRI, ENTRANCE, builtin
 from orlop.config.keys import IMAGES, PLUGINS, show
 from orlop.config.load import load
 from orlop.config.schema import Config, ImageConfig
 from orlop.config.sections import BUILTIN_SECTIONS, Section
+from orlop.doors import SERVICE
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError
 from orlop.images.facade import Library
 from orlop.linux.root import lock_root, open_root

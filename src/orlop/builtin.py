@@ -25,6 +25,7 @@ from orlop.config.related import (
     VerifierConfig,
 )
 from orlop.config.schema import GrpcConfig, ImageConfig, MetricsConfig
+from orlop.doors import DOOR, SERVICE, control_door, cri_door, entrance, health_door
 from orlop.errors import InvalidArgument
 from orlop.plugins.registration import Context, Registration, Skipped
 from orlop.settings import (
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
     from orlop.app import App
     from orlop.config.related import StreamProcessor
-    from orlop.control import ControlDoor, HealthDoor
-    from orlop.cri import CRIDoor
     from orlop.gc.scheduler import Scheduler
     from orlop.images.check import ImageCheck
     from orlop.images.exporting import Exporter
@@ -50,11 +49,10 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.plugins.registration import Commit
     from orlop.ports.archive import Archives
-    from orlop.ports.doors import Door, Entrance
     from orlop.ports.gc import GarbageCollector
     from orlop.ports.observe import Observer
     from orlop.ports.registry import Registry
-    from orlop.ports.service import ImageService, NodeImageService
+    from orlop.ports.service import ImageService
     from orlop.ports.snapshots import Snapshotter
     from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
@@ -73,14 +71,10 @@ REGISTRY = "io.orlop.registry.v1"
 VERIFIER = "io.containerd.image-verifier.v1"
 GC = "io.containerd.gc.v1"
 IMAGES = "io.containerd.cri.v1"
-DOOR = "io.containerd.grpc.v1"
 SERVER = "io.containerd.server.v1"
 
 CRI = f"{DOOR}.cri"
 """Full name of the door for kubelet and crictl."""
-
-SERVICE = f"{IMAGES}.images"
-"""Full name of the plugin whose instance is the ``ImageService``."""
 
 ENTRANCE = f"{SERVER}.grpc"
 """Full name of the plugin whose instance is the daemon's ``Entrance``."""
@@ -154,10 +148,10 @@ def builtin() -> tuple[Registration, ...]:
             config=ImageConfig,
             also={bolt: MetadataConfig, transfer: TransferConfig, diff: DiffConfig},
         ),
-        Registration(DOOR, "cri", _cri, requires=(SERVICE,), daemon=True),
-        Registration(DOOR, "control", _control, requires=(SERVICE,), daemon=True),
-        Registration(DOOR, "healthcheck", _health, wants=(DOOR,), daemon=True),
-        Registration(SERVER, "grpc", _server, requires=(DOOR,), config=GrpcConfig, daemon=True),
+        Registration(DOOR, "cri", cri_door, requires=(SERVICE,), daemon=True),
+        Registration(DOOR, "control", control_door, requires=(SERVICE,), daemon=True),
+        Registration(DOOR, "healthcheck", health_door, wants=(DOOR,), daemon=True),
+        Registration(SERVER, "grpc", entrance, requires=(DOOR,), config=GrpcConfig, daemon=True),
     )
 
 
@@ -309,20 +303,26 @@ async def _verifier(context: Context) -> AsyncIterator[BinaryVerifiers]:
 async def _gc(context: Context) -> AsyncIterator[Scheduler]:
     from orlop.gc.collect import Collector
     from orlop.gc.scheduler import Scheduler
+    from orlop.gc.trash import Trash
     from orlop.linux.clock import SystemClock
+    from orlop.linux.space import free_share
 
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     snapshotters = _snapshotters(context)
 
     def delete_directory(snapshotter: str, directory: int) -> None:
-        snapshotters[snapshotter].staging.delete(directory)
+        snapshotters[snapshotter].staging.throw_away(directory)
 
     metadata = cast("MetadataStore", context.one_of(METADATA))
+    places = [snapshotter.staging.empty_trash for snapshotter in snapshotters.values()]
+    roots = [snapshotter.root for snapshotter in snapshotters.values()]
+    trash = Trash(places, free_share=lambda: min(map(free_share, roots)))
     collector = Collector(
         metadata,
         SystemClock(),
         delete_blob=store.delete,
         delete_directory=delete_directory,
+        trash=trash,
     )
     await collector.remove_orphans(store)
     section = cast("SchedulerConfig", context.config)
@@ -333,7 +333,7 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
         clock=SystemClock(),
         ingest_seconds=section.ingest_expiry.seconds,
     )
-    async with scheduler.running():
+    async with trash.running(), scheduler.running():
         with metadata.watched(scheduler.changed):
             yield scheduler
 
@@ -432,45 +432,6 @@ async def _archives(
     return archives, Exporter(store, collector, TarArchiveWriter(store), limits=limits)
 
 
-@asynccontextmanager
-async def _cri(context: Context) -> AsyncIterator[CRIDoor]:
-    from orlop import __version__
-    from orlop.cri import CRIDoor
-
-    door = CRIDoor(cast("NodeImageService", context.started[SERVICE]), version=__version__)
-    context.export("services", ", ".join(door.services))
-    yield door
-
-
-@asynccontextmanager
-async def _control(context: Context) -> AsyncIterator[ControlDoor]:
-    from orlop import __version__
-    from orlop.control import ControlDoor
-
-    service = cast("ImageService", context.started[SERVICE])
-    door = ControlDoor(service, context.host, version=__version__)
-    context.export("services", ", ".join(door.services))
-    yield door
-
-
-@asynccontextmanager
-async def _health(context: Context) -> AsyncIterator[HealthDoor]:
-    from orlop.control import HealthDoor
-
-    door = HealthDoor(service for other in _doors(context) for service in other.services)
-    context.export("services", ", ".join(door.services))
-    yield door
-
-
-@asynccontextmanager
-async def _server(context: Context) -> AsyncIterator[Entrance]:
-    from orlop.ports.doors import Entrance
-
-    config = cast("GrpcConfig", context.config)
-    context.export("address", config.address)
-    yield Entrance(config.address, _doors(context), config.uid, config.gid)
-
-
 def _checker(context: Context, limits: Limits) -> ImageCheck:
     from orlop.images.check import ImageCheck
 
@@ -481,10 +442,6 @@ def _checker(context: Context, limits: Limits) -> ImageCheck:
         tree_exists=os.path.isdir,
         limits=limits,
     )
-
-
-def _doors(context: Context) -> tuple[Door, ...]:
-    return tuple(cast("Mapping[str, Door]", context.all_of(DOOR)).values())
 
 
 def _snapshotters(context: Context) -> Mapping[str, Snapshotter]:

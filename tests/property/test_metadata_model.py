@@ -219,8 +219,8 @@ class MetadataMachine(RuleBasedStateMachine):
 
     @rule(namespace=NAMESPACES, words=st.sets(WORDS))
     def sweep_blobs(self, namespace: str, words: set[str]) -> None:
-        self.run(self.store.inventory(namespace))
-        garbage = Garbage([], [digest(word) for word in words], [], [])
+        revision = self.run(self.store.inventory(namespace)).revision
+        garbage = Garbage([], [digest(word) for word in words], [], [], revision=revision)
         swept = self.run(self.store.sweep(namespace, garbage))
         removed = {word for word in words if self.blobs.pop((namespace, word), None) is not None}
         left = {word for _, word in self.blobs}

@@ -16,11 +16,9 @@ from structlog.testing import capture_logs
 
 from orlop.app import Stock, embedded, embedded_app, in_stock, opened, with_directories
 from orlop.builtin import (
-    DOOR,
     ENTRANCE,
     PULL_KEYS,
     REGISTRY_KEYS,
-    SERVICE,
     SERVICE_KEYS,
     SNAPSHOTTER,
     UNPACK,
@@ -37,6 +35,7 @@ from orlop.config.schema import (
     RuntimePlatform,
 )
 from orlop.control import HealthDoor
+from orlop.doors import DOOR, SERVICE
 from orlop.errors import (
     FailedPrecondition,
     InvalidArgument,

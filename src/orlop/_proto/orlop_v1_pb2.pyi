@@ -371,6 +371,96 @@ class CollectResponse(_message.Message):
     bytes: int
     def __init__(self, images: _Optional[int] = ..., blobs: _Optional[int] = ..., snapshots: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
+class WhyRequest(_message.Message):
+    __slots__ = ("text", "namespace")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    namespace: str
+    def __init__(self, text: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class WhyResponse(_message.Message):
+    __slots__ = ("explanations",)
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("by", "kind", "id")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    kind: str
+    id: str
+    def __init__(self, by: _Optional[str] = ..., kind: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+
+class Chain(_message.Message):
+    __slots__ = ("keeper", "id", "detail", "expires_at", "links")
+    KEEPER_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    keeper: str
+    id: str
+    detail: str
+    expires_at: int
+    links: _containers.RepeatedCompositeFieldContainer[Link]
+    def __init__(self, keeper: _Optional[str] = ..., id: _Optional[str] = ..., detail: _Optional[str] = ..., expires_at: _Optional[int] = ..., links: _Optional[_Iterable[_Union[Link, _Mapping]]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("namespace", "kind", "id", "bytes", "chains")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHAINS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    kind: str
+    id: str
+    bytes: int
+    chains: _containers.RepeatedCompositeFieldContainer[Chain]
+    def __init__(self, namespace: _Optional[str] = ..., kind: _Optional[str] = ..., id: _Optional[str] = ..., bytes: _Optional[int] = ..., chains: _Optional[_Iterable[_Union[Chain, _Mapping]]] = ...) -> None: ...
+
+class DiskUsageRequest(_message.Message):
+    __slots__ = ("namespace",)
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    def __init__(self, namespace: _Optional[str] = ...) -> None: ...
+
+class ImageUsage(_message.Message):
+    __slots__ = ("id", "names", "snapshotters", "bytes", "unique_bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTTERS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    snapshotters: _containers.RepeatedScalarFieldContainer[str]
+    bytes: int
+    unique_bytes: int
+    def __init__(self, id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., snapshotters: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ..., unique_bytes: _Optional[int] = ...) -> None: ...
+
+class DiskUsageResponse(_message.Message):
+    __slots__ = ("namespace", "images", "image_bytes", "kept_bytes", "garbage_bytes", "elsewhere_bytes", "trash_bytes")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GARBAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ELSEWHERE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRASH_BYTES_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    images: _containers.RepeatedCompositeFieldContainer[ImageUsage]
+    image_bytes: int
+    kept_bytes: int
+    garbage_bytes: int
+    elsewhere_bytes: int
+    trash_bytes: int
+    def __init__(self, namespace: _Optional[str] = ..., images: _Optional[_Iterable[_Union[ImageUsage, _Mapping]]] = ..., image_bytes: _Optional[int] = ..., kept_bytes: _Optional[int] = ..., garbage_bytes: _Optional[int] = ..., elsewhere_bytes: _Optional[int] = ..., trash_bytes: _Optional[int] = ...) -> None: ...
+
 class PullsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -100,6 +100,16 @@ class ControlStub:
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.CollectRequest.SerializeToString,
                 response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.CollectResponse.FromString,
                 _registered_method=True)
+        self.Why = channel.unary_unary(
+                '/orlop.v1.Control/Why',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.WhyRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.WhyResponse.FromString,
+                _registered_method=True)
+        self.DiskUsage = channel.unary_unary(
+                '/orlop.v1.Control/DiskUsage',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.FromString,
+                _registered_method=True)
         self.Pulls = channel.unary_unary(
                 '/orlop.v1.Control/Pulls',
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.PullsRequest.SerializeToString,
@@ -217,6 +227,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Why(self, request, context):
+        """What keeps an image, a blob or a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiskUsage(self, request, context):
+        """What images occupy, and what removing each of them would free.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Pulls(self, request, context):
         """The pulls that run now, of all clients.
         """
@@ -312,6 +336,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Collect,
                     request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.CollectRequest.FromString,
                     response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.CollectResponse.SerializeToString,
+            ),
+            'Why': grpc.unary_unary_rpc_method_handler(
+                    servicer.Why,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.WhyRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.WhyResponse.SerializeToString,
+            ),
+            'DiskUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiskUsage,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.SerializeToString,
             ),
             'Pulls': grpc.unary_unary_rpc_method_handler(
                     servicer.Pulls,
@@ -686,6 +720,60 @@ class Control:
             '/orlop.v1.Control/Collect',
             orlop_dot___proto_dot_orlop__v1__pb2.CollectRequest.SerializeToString,
             orlop_dot___proto_dot_orlop__v1__pb2.CollectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Why(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/Why',
+            orlop_dot___proto_dot_orlop__v1__pb2.WhyRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.WhyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiskUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/DiskUsage',
+            orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

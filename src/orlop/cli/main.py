@@ -14,6 +14,7 @@ from orlop.cli import (
     config,
     connect,
     daemon,
+    df,
     exits,
     export,
     filesystems,
@@ -31,6 +32,7 @@ from orlop.cli import (
     render,
     unmount,
     version,
+    why,
 )
 from orlop.errors import OrlopError
 
@@ -49,6 +51,8 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "unmount": unmount.unmount,
     "bundle": bundle.bundle,
     "fs": filesystems.filesystems,
+    "df": df.df,
+    "why": why.why,
     "check": check.check,
     "gc": gc.gc,
     "plugins": plugins.plugins,

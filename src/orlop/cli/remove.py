@@ -7,7 +7,7 @@ import typer
 from orlop.cli import exits, render
 from orlop.cli.connect import endpoint, run
 from orlop.cli.options import AddressOption, Output, OutputOption, RootOption
-from orlop.errors import NotFound, OrlopError
+from orlop.errors import NotFound, OrlopError, PermissionDenied
 
 if TYPE_CHECKING:
     from orlop.ports.service import ImageService
@@ -22,6 +22,10 @@ def remove(
             help="A name removes this name, and the image with its last one; an id the image.",
         ),
     ],
+    all_names: Annotated[
+        bool, typer.Option("--all-names", help="Remove the image with all its names.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove pinned images, too.")] = False,
     address: AddressOption = None,
     root: RootOption = None,
     output: OutputOption = Output.TABLE,
@@ -34,7 +38,10 @@ def remove(
     """
 
     async def work(service: "ImageService") -> "list[OrlopError | None]":
-        return [await _remove(service, reference) for reference in references]
+        return [
+            await _remove(service, reference, all_names=all_names, force=force)
+            for reference in references
+        ]
 
     errors = run(context, endpoint(address, root), work)
     if output is Output.JSON:
@@ -58,9 +65,16 @@ def remove(
         raise typer.Exit(failed[0])
 
 
-async def _remove(service: "ImageService", reference: str) -> OrlopError | None:
+async def _remove(
+    service: "ImageService", reference: str, *, all_names: bool, force: bool
+) -> OrlopError | None:
     try:
-        if await service.remove_name(reference):
+        if not force and any(map(service.pinned, await service.images(reference))):
+            return PermissionDenied(
+                f"image {reference} is pinned", hint="use --force to remove it all the same"
+            )
+        remove = service.remove if all_names else service.remove_name
+        if await remove(reference):
             return None
     except OrlopError as error:
         return error

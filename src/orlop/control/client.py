@@ -17,7 +17,7 @@ import grpc.aio
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
-from orlop.control import convert, failure
+from orlop.control import convert, failure, reasons
 from orlop.control.address import socket_path
 from orlop.errors import (
     Internal,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.plugins.host import PluginState, Reloaded
+    from orlop.ports.gc import DiskUsage, Explanation
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
     from orlop.ports.service import CheckReport, FsUsage, GCReport, ImportOptions
@@ -236,6 +237,18 @@ class ControlClient:
         with self._translated():
             answer = await self._stub().Collect(pb.CollectRequest(dry_run=dry_run))
         return convert.collection_from(answer)
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        """See ``ImageService.why``."""
+        with self._translated():
+            answer = await self._stub().Why(pb.WhyRequest(text=text, namespace=namespace))
+        return tuple(map(reasons.explanation_from, answer.explanations))
+
+    async def disk_usage(self, namespace: str = "") -> DiskUsage:
+        """See ``ImageService.disk_usage``."""
+        with self._translated():
+            answer = await self._stub().DiskUsage(pb.DiskUsageRequest(namespace=namespace))
+        return reasons.usage_from(answer)
 
     async def running(self) -> Sequence[PullProgress]:
         """See ``ImageService.running``."""

@@ -14,7 +14,7 @@ import structlog
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
-from orlop.control import convert, failure, streams
+from orlop.control import convert, failure, reasons, streams
 from orlop.errors import Internal, InvalidArgument, OrlopError, Unimplemented
 
 if TYPE_CHECKING:
@@ -158,6 +158,20 @@ class ControlServicer(rpc.ControlServicer):
         async with self._answering(context, "Collect"):
             report = await self._service.collect(dry_run=request.dry_run)
         return convert.collection_to(report)
+
+    async def Why(self, request: pb.WhyRequest, context: Context) -> pb.WhyResponse:
+        """What keeps an image, a blob or a snapshot."""
+        async with self._answering(context, "Why"):
+            found = await self._service.why(request.text, request.namespace)
+        return pb.WhyResponse(explanations=map(reasons.explanation_to, found))
+
+    async def DiskUsage(
+        self, request: pb.DiskUsageRequest, context: Context
+    ) -> pb.DiskUsageResponse:
+        """What images occupy."""
+        async with self._answering(context, "DiskUsage"):
+            usage = await self._service.disk_usage(request.namespace)
+        return reasons.usage_to(usage)
 
     async def Pulls(self, request: pb.PullsRequest, context: Context) -> pb.PullsResponse:
         """Pictures of the pulls that run now."""

@@ -18,7 +18,7 @@ from orlop.gc.ingests import delete_expired
 from orlop.gc.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Self
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orlop.gc.ingests import Ingests
     from orlop.gc.schedule import ScheduleSettings
     from orlop.ports.clock import Clock
-    from orlop.ports.gc import Protection
+    from orlop.ports.gc import DiskUsage, Explanation, Protection
     from orlop.ports.service import GCReport
 
 _log = logging.getLogger(__name__)
@@ -62,9 +62,21 @@ class Scheduler:
 
     # --- GarbageCollector -----------------------------------------------------------------
 
-    def protect(self) -> AbstractAsyncContextManager[Protection]:
+    def protect(self, owner: str = "") -> AbstractAsyncContextManager[Protection]:
         """See the port."""
-        return self._collector.protect()
+        return self._collector.protect(owner)
+
+    async def make_room(self) -> None:
+        """See the port."""
+        await self._collector.make_room()
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        """See the port."""
+        return await self._collector.why(text, namespace)
+
+    async def disk_usage(self, namespace: str) -> DiskUsage:
+        """See the port."""
+        return await self._collector.disk_usage(namespace)
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """See the port."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from orlop.ports.mounting import Mounter
     from orlop.ports.snapshots import Snapshotter
 
-_TARGET: Final = "orlop/mount.target"
 _LAYER: Final = "orlop/mount.layer"
 
 
@@ -73,7 +72,7 @@ class ImageMounts:
         snapshotter = self._snapshotter(image.record.snapshotter)
         if not image.record.chain_id:
             raise FailedPrecondition(f"image {image.record.id} has no layers to mount")
-        own = {labels.GC_ROOT: "mounted", _TARGET: target}
+        own = {labels.GC_ROOT: "mounted", labels.MOUNT_TARGET: target}
         if layer:
             await self._require_free(namespace, layer)
             await asyncio.to_thread(kept_layer.claim, layer, image.record.chain_id)
@@ -104,8 +103,8 @@ class ImageMounts:
                     continue
                 if not await asyncio.to_thread(self._is_lost, record):
                     raise FailedPrecondition(
-                        f"layer {layer} is mounted on {record.labels[_TARGET]} already",
-                        hint=f"orlop unmount {record.labels[_TARGET]}",
+                        f"layer {layer} is mounted on {record.labels[labels.MOUNT_TARGET]} already",
+                        hint=f"orlop unmount {record.labels[labels.MOUNT_TARGET]}",
                     )
 
     async def _unmount(self, namespaces: Iterable[str], target: str) -> None:
@@ -135,7 +134,7 @@ class ImageMounts:
                     await snapshotter.remove(namespace, record.key)
 
     def _is_lost(self, record: SnapshotRecord) -> bool:
-        target = record.labels.get(_TARGET)
+        target = record.labels.get(labels.MOUNT_TARGET)
         return target is not None and not self._mounter.is_mounted(target)
 
     def _snapshotter(self, name: str) -> Snapshotter:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from orlop.ports.archive import Archives
     from orlop.ports.clock import Clock
     from orlop.ports.content import Provider
-    from orlop.ports.gc import GarbageCollector
+    from orlop.ports.gc import DiskUsage, Explanation, GarbageCollector
     from orlop.ports.metadata import Image, Metadata
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import Origin, Puller
@@ -311,6 +311,14 @@ class LocalImageService:
             return await self._collector.collect(dry_run=dry_run)
         finally:
             self._usage.forget()
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        """See the port."""
+        return await self._collector.why(text, namespace)
+
+    async def disk_usage(self, namespace: str = "") -> DiskUsage:
+        """See the port."""
+        return await self._collector.disk_usage(self._namespace(namespace))
 
     # Mounting and checking.
 

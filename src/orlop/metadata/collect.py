@@ -46,6 +46,7 @@ def inventory(connection: apsw.Connection, namespace: str) -> Inventory:
         snapshots=tuple(snapshots.snapshots(connection, namespace)),
         leases=tuple(leases.leases(connection, namespace)),
         resources=tuple(leases.every_resource(connection, namespace)),
+        revision=revision(connection, namespace),
     )
 
 
@@ -74,17 +75,22 @@ def sweep(connection: apsw.Connection, namespace: str, garbage: Garbage) -> Swep
     Raises:
         SnapshotInUse: a snapshot's child is not garbage.
     """
+    for name in garbage.names:
+        images.remove_name(connection, namespace, name)
     connection.executemany(
         "DELETE FROM lease WHERE namespace = ? AND id = ?",
         [(namespace, id_) for id_ in garbage.leases],
     )
-    connection.executemany(
-        "DELETE FROM image WHERE namespace = ? AND id = ? AND snapshotter = ?",
-        [(namespace, str(id_), snapshotter) for id_, snapshotter in garbage.records],
-    )
+    for id_, snapshotter in garbage.records:
+        images.remove(connection, namespace, id_, snapshotter=snapshotter)
     blobs, blob_bytes = _sweep_blobs(connection, namespace, garbage.blobs)
     directories, tree_bytes = _sweep_snapshots(connection, namespace, garbage.snapshots)
-    return Swept(blobs=blobs, directories=directories, bytes=blob_bytes + tree_bytes)
+    return Swept(
+        blobs=blobs,
+        directories=directories,
+        bytes=blob_bytes + tree_bytes,
+        directory_bytes=tree_bytes,
+    )
 
 
 def _sweep_blobs(

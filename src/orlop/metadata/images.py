@@ -178,12 +178,12 @@ def put_name(connection: apsw.Connection, namespace: str, name: ImageName, *, no
 def remove_name(connection: apsw.Connection, namespace: str, name: str) -> bool:
     """Remove one name; records go with their last. False if there was none."""
     removed = connection.execute(
-        "DELETE FROM image_name WHERE namespace = ? AND name = ? RETURNING image_id, digest",
+        "DELETE FROM image_name WHERE namespace = ? AND name = ? RETURNING image_id",
         (namespace, name),
     ).fetchall()
-    for id_, target in removed:
+    for (id_,) in removed:
         if not _has_name(connection, namespace, str(id_)):
-            _remove_records(connection, namespace, str(id_), targets=[str(target)])
+            _remove_records(connection, namespace, str(id_))
     return bool(removed)
 
 
@@ -195,8 +195,7 @@ def remove(
     The names go with the last record.
     """
     id_text = str(id_)
-    targets = _shared_targets(connection, namespace, id_text)
-    removed = _remove_records(connection, namespace, id_text, targets, snapshotter=snapshotter)
+    removed = _remove_records(connection, namespace, id_text, snapshotter=snapshotter)
     if not _has_record(connection, namespace, id_text):
         connection.execute(
             "DELETE FROM image_name INDEXED BY image_name_image"
@@ -207,16 +206,11 @@ def remove(
 
 
 def _remove_records(
-    connection: apsw.Connection,
-    namespace: str,
-    id_: str,
-    targets: list[str],
-    *,
-    snapshotter: str = "",
+    connection: apsw.Connection, namespace: str, id_: str, *, snapshotter: str = ""
 ) -> bool:
     """Remove records, and what documents that stay refer to for their sake alone.
 
-    Such documents are the config, and the indexes below ``targets``.
+    Such documents are the config, and indexes.
     """
     removed = connection.execute(
         "DELETE FROM image WHERE namespace = ?1 AND id = ?2 AND (?3 = '' OR snapshotter = ?3)"
@@ -228,21 +222,8 @@ def _remove_records(
         if stays:
             references.forget_snapshot(connection, namespace, config=id_, snapshotter=str(one))
         else:
-            references.forget_manifest(connection, namespace, str(manifest), targets)
+            references.forget_manifest(connection, namespace, str(manifest))
     return bool(removed)
-
-
-def _shared_targets(connection: apsw.Connection, namespace: str, id_: str) -> list[str]:
-    """Targets of an image's names that are other images' names, too."""
-    found = connection.execute(
-        """
-        SELECT DISTINCT own.digest FROM image_name AS own INDEXED BY image_name_image
-        JOIN image_name AS other USING (namespace, name)
-        WHERE own.namespace = ?1 AND own.image_id = ?2 AND other.image_id <> ?2
-        """,
-        (namespace, id_),
-    )
-    return [str(row[0]) for row in found]
 
 
 def _has_record(connection: apsw.Connection, namespace: str, id_: str) -> bool:

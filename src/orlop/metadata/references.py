@@ -16,7 +16,7 @@ from orlop.metadata import rows
 from orlop.model import labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import apsw
 
@@ -32,36 +32,26 @@ def forget_snapshot(
         _put_labels(connection, namespace, config, left)
 
 
-def forget_manifest(
-    connection: apsw.Connection, namespace: str, manifest: str, targets: Iterable[str]
-) -> None:
-    """Have the indexes that lead from ``targets`` to a manifest refer to it no longer."""
-    seen: set[str] = set()
-    for target in targets:
-        if target != manifest:
-            _forget(connection, namespace, target, manifest, seen)
+def forget_manifest(connection: apsw.Connection, namespace: str, manifest: str) -> None:
+    """Have all indexes refer to a manifest no longer, and none to an index that leads nowhere.
 
-
-def _forget(
-    connection: apsw.Connection, namespace: str, index: str, manifest: str, seen: set[str]
-) -> bool:
-    """Take a manifest out of an index and those below it; True when the index leads nowhere."""
-    if index in seen:
-        return False
-    seen.add(index)
-    found = _labels(connection, namespace, index)
-    children = {
-        key: value for key, value in found.items() if key.startswith(labels.GC_REF_MANIFEST)
-    }
-    gone = {
-        key
-        for key, child in children.items()
-        if child == manifest or _forget(connection, namespace, child, manifest, seen)
-    }
-    if gone:
-        left = {key: value for key, value in found.items() if key not in gone}
+    Whatever names they have now: a name may have moved since the index was pulled.
+    """
+    found = connection.execute(
+        "SELECT digest FROM blob WHERE namespace = ? AND instr(labels, ?)",
+        (namespace, f'"{manifest}"'),
+    ).fetchall()
+    for row in found:
+        index = str(row[0])
+        labelled = _labels(connection, namespace, index)
+        children = {key for key in labelled if key.startswith(labels.GC_REF_MANIFEST)}
+        gone = {key for key in children if labelled[key] == manifest}
+        if not gone:
+            continue
+        left = {key: value for key, value in labelled.items() if key not in gone}
         _put_labels(connection, namespace, index, left)
-    return bool(gone) and gone == set(children)
+        if gone == children:
+            forget_manifest(connection, namespace, index)
 
 
 def _labels(connection: apsw.Connection, namespace: str, digest: str) -> Mapping[str, str]:

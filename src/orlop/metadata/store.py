@@ -1,7 +1,7 @@
 """The way into the metadata: every promise of ``orlop.ports.metadata``, one transaction each.
 
-Holds no statement; its only state is the revision that an inventory was taken at,
-the lists of images that were asked for, and who is told of changes.
+Holds no statement; its only state is the lists of images that were asked for, and who
+is told of changes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from orlop.errors import FailedPrecondition, Unavailable
+from orlop.errors import Unavailable
 from orlop.metadata import collect, content, images, leases, publish, rows, snapshots
 from orlop.metadata.db import Database
 from orlop.metadata.listing import Listing
@@ -57,12 +57,11 @@ class MetadataStore:
         clock: for times of records.
     """
 
-    __slots__ = ("_clock", "_database", "_inventoried", "_listings", "_watchers")
+    __slots__ = ("_clock", "_database", "_listings", "_watchers")
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._inventoried: dict[str, int] = {}
         self._listings: dict[str, Listing] = {}  # the reader's thread's
         self._watchers: list[Watcher] = []
 
@@ -276,16 +275,8 @@ class MetadataStore:
         return await self._database.read(collect.namespaces)
 
     async def inventory(self, namespace: str) -> Inventory:
-        """One consistent read; the latest one is what ``sweep`` goes by."""
-
-        def query(connection: apsw.Connection) -> tuple[int, Inventory]:
-            return (
-                collect.revision(connection, namespace),
-                collect.inventory(connection, namespace),
-            )
-
-        self._inventoried[namespace], inventory = await self._database.read(query)
-        return inventory
+        """One consistent read."""
+        return await self._database.read(lambda db: collect.inventory(db, namespace))
 
     async def sweep(self, namespace: str, garbage: Garbage) -> Swept:
         """Remove these rows in one transaction and say what may be deleted from disk.
@@ -293,18 +284,25 @@ class MetadataStore:
         Raises:
             Unavailable: the namespace has changed since the inventory, so that the
                 garbage may be in use again: take another one.
-            FailedPrecondition: there was no inventory.
             SnapshotInUse: a snapshot's child is not garbage.
         """
-        expected = self._inventoried.pop(namespace, None)
-        if expected is None:
-            raise FailedPrecondition(f"no inventory of namespace {namespace} was taken")
 
         def swept(connection: apsw.Connection) -> Swept:
             # One more than expected: this transaction has counted itself.
-            if collect.revision(connection, namespace) != expected + 1:
+            if collect.revision(connection, namespace) != garbage.revision + 1:
                 raise Unavailable(f"namespace {namespace} has changed since its inventory")
             return collect.sweep(connection, namespace, garbage)
+
+        return await self._write(namespace, swept)
+
+    async def sweep_at_once(
+        self, namespace: str, decide: Callable[[Inventory], Garbage]
+    ) -> tuple[Garbage, Swept]:
+        """Look, decide and sweep in one transaction. Raises SnapshotInUse."""
+
+        def swept(connection: apsw.Connection) -> tuple[Garbage, Swept]:
+            garbage = decide(collect.inventory(connection, namespace))
+            return garbage, collect.sweep(connection, namespace, garbage)
 
         return await self._write(namespace, swept)
 

@@ -23,7 +23,7 @@ GC_ROOT: Final = "containerd.io/gc.root"
 """On a blob or snapshot: keep it, and all that it refers to. The value is a time, for people."""
 
 GC_EXPIRE: Final = "containerd.io/gc.expire"
-"""On a lease or an image: RFC 3339 time from which it keeps nothing any more."""
+"""On a lease or an image name: RFC 3339 time from which it keeps nothing any more."""
 
 GC_FLAT: Final = "containerd.io/gc.flat"
 """On a lease: keep the listed resources only, not what they refer to."""
@@ -33,6 +33,21 @@ GC_REF_CONTENT: Final = "containerd.io/gc.ref.content"
 
 GC_REF_SNAPSHOT: Final = "containerd.io/gc.ref.snapshot."
 """Before the name of a snapshotter: refers to the snapshot in the value."""
+
+GC_REF_IMAGE: Final = "containerd.io/gc.ref.image"
+"""Refers to the image name in the value; also with ``.`` or ``/`` and any suffix."""
+
+GC_BREF: Final = "containerd.io/gc.bref."
+"""What all back references begin with: something else refers to what has the label."""
+
+GC_BREF_CONTENT: Final = f"{GC_BREF}content"
+"""The blob in the value refers to what has this label; also with ``.`` or ``/`` and any suffix."""
+
+GC_BREF_SNAPSHOT: Final = f"{GC_BREF}snapshot."
+"""Ditto, the snapshot in the value; the name of a snapshotter follows."""
+
+GC_BREF_IMAGE: Final = f"{GC_BREF}image"
+"""Ditto, the image name in the value; also with ``.`` or ``/`` and any suffix."""
 
 GC_REF_MANIFEST: Final = f"{GC_REF_CONTENT}.m."
 """On an index, before a position: a manifest (or an index) that it names there."""
@@ -81,6 +96,9 @@ CRI_PINNED: Final = "io.cri-containerd.pinned"
 
 CRI_PINNED_VALUE: Final = "pinned"
 """The value of ``CRI_PINNED``."""
+
+MOUNT_TARGET: Final = "orlop/mount.target"
+"""On a snapshot that somebody works in: the directory that it is mounted on."""
 
 PINNED_BY: Final = "orlop/pinned-by"
 """On an image name, beside ``CRI_PINNED``: who pinned it, and may take the pin out."""

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orlop.model.digest import Digest
 
@@ -299,7 +299,10 @@ class LeaseRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A consistent picture of one namespace, for the garbage collector."""
+    """A consistent picture of one namespace, for the garbage collector.
+
+    ``revision`` is how many transactions have changed the namespace.
+    """
 
     namespace: str
     names: tuple[ImageName, ...]
@@ -308,16 +311,19 @@ class Inventory:
     snapshots: tuple[SnapshotRecord, ...]
     leases: tuple[Lease, ...]
     resources: tuple[tuple[str, Resource], ...]
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """What a namespace no longer needs."""
+    """What a namespace no longer needs, as of the inventory with this revision."""
 
     records: Sequence[tuple[Digest, str]]  # image id, snapshotter
     blobs: Sequence[Digest]
     snapshots: Sequence[tuple[str, str]]  # snapshotter, key
     leases: Sequence[str]
+    names: Sequence[str] = ()
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +333,7 @@ class Swept:
     blobs: tuple[Digest, ...]  # no namespace has a record any more
     directories: tuple[tuple[str, int], ...]  # snapshotter, directory number
     bytes: int
+    directory_bytes: int = 0  # those of the directories, which are among the bytes
 
 
 class GarbageRecords(Protocol):
@@ -339,7 +346,20 @@ class GarbageRecords(Protocol):
         """One consistent read."""
 
     async def sweep(self, namespace: str, garbage: Garbage) -> Swept:
-        """Remove these rows in one transaction and say what may be deleted from disk."""
+        """Remove these rows in one transaction and say what may be deleted from disk.
+
+        Raises:
+            Unavailable: the namespace has changed since the inventory, so that the
+                garbage may be in use again: take another one.
+        """
+
+    async def sweep_at_once(
+        self, namespace: str, decide: Callable[[Inventory], Garbage]
+    ) -> tuple[Garbage, Swept]:
+        """Look, decide and sweep in one transaction, for a namespace that never rests.
+
+        Nobody else can change anything as long as ``decide`` takes; it runs in a thread.
+        """
 
 
 class Metadata(

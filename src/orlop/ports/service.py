@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from orlop.model.image import ImageConfig
     from orlop.model.manifest import Manifest
+    from orlop.ports.gc import DiskUsage, Explanation
     from orlop.ports.metadata import Image, Usage
     from orlop.ports.observe import PullProgress
     from orlop.ports.registry import Credentials
@@ -243,6 +244,15 @@ class ImageService(Protocol):
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """Remove what nothing refers to."""
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        """What keeps an image, a blob or a snapshot; see ``orlop.ports.gc.Explainer``.
+
+        Without a namespace it looks into all of them. Raises NotFound, InvalidArgument.
+        """
+
+    async def disk_usage(self, namespace: str = "") -> DiskUsage:
+        """What images occupy, and what removing each of them would free."""
 
     async def running(self) -> Sequence[PullProgress]:
         """Pictures of the pulls that run now."""

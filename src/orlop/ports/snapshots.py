@@ -129,6 +129,22 @@ class LayerStaging(Protocol):
     def delete(self, directory: int) -> None:
         """Remove a published tree whose record is gone: to the trash, then from disk."""
 
+    def throw_away(self, directory: int) -> None:
+        """Rename a published tree whose record is gone into the trash; at once, whatever its size.
+
+        Nothing happens when it is gone.
+        """
+
+    def empty_trash(self, inodes: int) -> int:
+        """Remove at most so many inodes of what was thrown away.
+
+        Returns:
+            How many were removed; fewer than ``inodes`` when the trash is empty.
+
+        Raises:
+            OrlopError: something cannot be removed. All else was tried, too.
+        """
+
     def measure(self, staged: Staged) -> Usage:
         """Disk bytes and inodes of a staged tree, by walking it.
 

@@ -7,11 +7,11 @@ downloads for the next pull and nothing else.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from orlop.errors import Internal, NotFound, StoreCorrupt, StoreFull
+from orlop.errors import Internal, NotFound, OrlopError, StoreCorrupt, StoreFull
 from orlop.ports.observe import PullEnded
 from orlop.pull import documents as image_documents
 from orlop.pull.completion import in_thread
@@ -90,7 +90,7 @@ class Pull:
             check_layer=self._settings.processing.route,
         )
         self._tracker.resolved = documents.target.digest
-        async with parts.protector.protect() as protection:
+        async with parts.protector.protect(self._tracker.reference) as protection:
             plan = await self._plan(documents, protection)
             if plan.complete and not self._missing_documents and await self._is_listed(plan):
                 return await self._image(plan)
@@ -242,6 +242,14 @@ class Pull:
                 left[self._key(found)] = max(0, found.size - ingest.offset)
         return left
 
+    async def _free(self, left: Mapping[Hashable, int]) -> int:
+        """Bytes that are free; if too few, what was removed leaves the disk first."""
+        wanted = sum(left.values())
+        if wanted and wanted + self._shared.ledger.outstanding > self._parts.free_bytes():
+            with suppress(OrlopError):  # then what is free must do
+                await self._parts.protector.make_room()
+        return self._parts.free_bytes()
+
     def _key(self, descriptor: Descriptor) -> tuple[str, Digest]:
         """What names a download that pulls may share."""
         return (self._request.namespace if self._parts.isolated else "", descriptor.digest)
@@ -250,11 +258,10 @@ class Pull:
 
     async def _work(self, plan: Plan) -> None:
         left = await self._left(plan)
+        free = await self._free(left)
         self._tracker.phase = "pulling"
         async with AsyncExitStack() as stack:
-            claim = self._shared.ledger.entered(
-                self._tracker.reference, left, free=self._parts.free_bytes()
-            )
+            claim = self._shared.ledger.entered(self._tracker.reference, left, free=free)
             stack.enter_context(claim)
             proofs: list[Proof] = []
             downloads = await self._join_downloads(stack, plan, proofs)

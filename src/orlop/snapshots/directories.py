@@ -72,6 +72,7 @@ class Directories:
         self.root = os.path.abspath(path or below)
         self._sync_remove = sync_remove
         self._numbering = threading.Lock()
+        self._deleting: set[str] = set()
         self._next = 0
 
     def tree(self, directory: int) -> str:
@@ -144,11 +145,56 @@ class Directories:
             self._opened(_SNAPSHOTS) as source,
             self._opened(_TRASH) as trash,
         ):
-            _throw_away(source, trash, str(directory))
-            walk.remove_tree(trash, str(directory))
+            name = str(directory)
+            self._deleting.add(name)
+            try:
+                _throw_away(source, trash, name)
+                walk.remove_tree(trash, name)
+            finally:
+                self._deleting.discard(name)
             if self._sync_remove:
-                for fd, name in ((source, _SNAPSHOTS), (trash, _TRASH)):
-                    files.fsync(fd, what=os.path.join(self.root, name))
+                for fd, place in ((source, _SNAPSHOTS), (trash, _TRASH)):
+                    files.fsync(fd, what=os.path.join(self.root, place))
+
+    def throw_away(self, directory: int) -> None:
+        """Rename a published tree whose record is gone into the trash.
+
+        With ``sync_remove`` it is deleted at once. Nothing happens when it is gone.
+
+        Raises:
+            StoreIO: the disk failed.
+        """
+        if self._sync_remove:
+            self.delete(directory)
+            return
+        with (
+            files.translated(f"throw away snapshot directory {directory} of {self.name}"),
+            self._opened(_SNAPSHOTS) as source,
+            self._opened(_TRASH) as trash,
+        ):
+            _throw_away(source, trash, str(directory))
+
+    def empty_trash(self, inodes: int) -> int:
+        """Remove at most so many inodes of what was thrown away; returns how many.
+
+        Raises:
+            OrlopError: something cannot be removed. All else was tried, too.
+        """
+        removed = 0
+        failure: OSError | None = None
+        with files.translated(f"empty the trash of {self.name}"), self._opened(_TRASH) as trash:
+            for name in os.listdir(trash):
+                if removed >= inodes:
+                    return removed
+                if name in self._deleting:
+                    continue
+                try:
+                    removed += walk.remove_part(trash, name, inodes - removed)
+                except OSError as error:
+                    failure = failure or error
+            if failure is not None:
+                raise failure
+        return removed
 
     def labels(self, directory: int) -> Mapping[str, str]:  # noqa: ARG002 - others have some
         """Labels that a snapshot has because of the way it is kept: none."""

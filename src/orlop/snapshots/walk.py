@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.linux import files
@@ -200,25 +201,76 @@ def remove_tree(dirfd: int, name: str) -> bool:
     return True
 
 
+def remove_part(dirfd: int, name: str, inodes: int) -> int:
+    """Remove a tree as ``remove_tree`` does, but stop when so many inodes are gone.
+
+    Returns:
+        How many were removed; fewer than ``inodes`` when nothing is left.
+
+    Raises:
+        OSError: as ``remove_tree``.
+    """
+    remove = _RemovePart(inodes)
+    with suppress(FileNotFoundError, _Enough):
+        if _is_directory(dirfd, name):
+            _make_enterable(dirfd, name)
+            with Cursor(name, dir_fd=dirfd) as cursor:
+                walk(cursor, remove)
+            files.remove_directory(dirfd, name)
+        else:
+            files.remove_file(dirfd, name)
+        remove.removed += 1
+    return remove.removed
+
+
 class _Remove(Visitor):
     __slots__ = ()
 
     def directory(self, fd: int) -> list[str]:
         below = []
+        # Entries are removed while they are read: a directory may be larger than memory.
         with os.scandir(fd) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for name, is_directory in found:
-            if is_directory:
-                below.append(name)
-            else:
-                files.remove_file(fd, name)
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.name)
+                else:
+                    self.remove(fd, entry.name)
         return below
+
+    def remove(self, fd: int, name: str) -> None:
+        """Remove what is no directory."""
+        files.remove_file(fd, name)
 
     def entering(self, fd: int, name: str) -> None:
         _make_enterable(fd, name)
 
     def left(self, fd: int, name: str) -> None:
         files.remove_directory(fd, name)
+
+
+class _Enough(Exception):
+    """As much was removed as was wanted."""
+
+
+class _RemovePart(_Remove):
+    __slots__ = ("_inodes", "removed")
+
+    def __init__(self, inodes: int) -> None:
+        self._inodes = inodes
+        self.removed = 0
+
+    def remove(self, fd: int, name: str) -> None:
+        super().remove(fd, name)
+        self._count()
+
+    def left(self, fd: int, name: str) -> None:
+        super().left(fd, name)
+        self._count()
+
+    def _count(self) -> None:
+        self.removed += 1
+        if self.removed >= self._inodes:
+            raise _Enough
 
 
 def _make_enterable(dirfd: int, name: str) -> None:

@@ -28,6 +28,7 @@ from orlop.model.image import parse_config
 from orlop.model.manifest import Manifest, parse
 from orlop.model.platform import Platform, rank
 from orlop.model.reference import from_user
+from orlop.ports.gc import Chain, DiskUsage, Explanation, ImageUsage, Link
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
 from orlop.ports.observe import LayerProgress, PullProgress
 from orlop.ports.service import (
@@ -294,6 +295,39 @@ class MemoryService:
         """See ``ImageService.collect``; there is never anything to collect but a constant."""
         self.calls.append(Call("collect", (dry_run,)))
         return GCReport(images=0, blobs=2, snapshots=1, bytes=4096)
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        """See ``ImageService.why``; images are kept by their names, and nothing else is."""
+        self.calls.append(Call("why", (text, namespace)))
+        image = self._need(text)
+        node = f"{image.record.snapshotter}/{image.record.id}"
+        chains = tuple(
+            Chain(
+                "name",
+                name.name,
+                "",
+                0,
+                (Link("", "name", name.name), Link("image", "image", node)),
+            )
+            for name in image.names
+        )
+        return [Explanation(namespace or "k8s.io", "image", node, 0, chains)]
+
+    async def disk_usage(self, namespace: str = "") -> DiskUsage:
+        """See ``ImageService.disk_usage``; half of an image is shared with nobody."""
+        self.calls.append(Call("disk_usage", (namespace,)))
+        images = tuple(
+            ImageUsage(
+                id=image.record.id,
+                names=tuple(name.name for name in image.names),
+                snapshotters=(image.record.snapshotter,),
+                bytes=image.record.content_bytes + image.record.unpacked_bytes,
+                unique_bytes=image.record.unpacked_bytes,
+            )
+            for image in self._images.values()
+        )
+        used = sum(image.bytes for image in images)
+        return DiskUsage(namespace or "k8s.io", images, used, 0, 4096, 0, 0)
 
     def pulls(self) -> Sequence[PullProgress]:
         """The pulls that run now, for a test that waits for one."""

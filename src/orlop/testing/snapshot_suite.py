@@ -317,6 +317,23 @@ class SnapshotterSuite(ABC):
         assert not os.path.exists(staging.tree(staged.directory))
         staging.delete(staged.directory)
 
+    async def test_staged_published_thrown_away(
+        self, snapshots: Snapshotter, records: SnapshotRecords
+    ) -> None:
+        staging = snapshots.staging
+        staged = staging.stage([])
+        for name in ("a", "b", "c"):
+            os.mkdir(os.path.join(staged.fs, name))
+        await published(snapshots, records, [staged])
+        await records.remove_snapshot(NAMESPACE, snapshots.name, "layer1")
+        staging.throw_away(staged.directory)
+        assert not os.path.exists(staging.tree(staged.directory))
+        staging.throw_away(staged.directory)
+        assert staging.empty_trash(2) <= 2
+        while staging.empty_trash(2) == 2:
+            pass
+        assert staging.empty_trash(2) == 0
+
     async def test_discarded(self, snapshots: Snapshotter) -> None:
         staged = snapshots.staging.stage([])
         os.makedirs(os.path.join(staged.fs, "a", "b"))

@@ -61,3 +61,19 @@ def test_it_wants_a_reference(run: Run) -> None:
     code, _, err = run("rm")
     assert code == 2
     assert "REF" in err
+
+
+def test_all_names(run: Run, stocked: MemoryService) -> None:
+    assert run("rm", "--all-names", "busybox:1.37")[0] == 0
+    assert names(run) == ["registry.example/team/app:v1"]
+
+
+def test_a_pinned_image_needs_force(run: Run, stocked: MemoryService) -> None:
+    stocked.pins.add(shelf()["docker.io/library/busybox:latest"].id)
+    for reference in ("busybox:1.37", BUSYBOX_ID):
+        code, _, err = run("rm", reference)
+        assert code == 5
+        assert f"image {reference} is pinned\nhint: use --force" in err
+    assert len(names(run)) == 3
+    assert run("rm", "--force", BUSYBOX_ID)[0] == 0
+    assert names(run) == ["registry.example/team/app:v1"]

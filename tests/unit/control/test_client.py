@@ -15,6 +15,7 @@ import pytest
 from orlop import errors
 from orlop.control.client import ControlClient
 from orlop.plugins.host import Host, PluginState, Reloaded
+from orlop.ports.gc import Chain, Explanation, Link
 from orlop.ports.registry import Credentials
 from orlop.ports.service import CheckReport, ImageService, PullOptions
 from orlop.testing.images import build_image
@@ -129,6 +130,35 @@ class TestPull:
             assert await other.running() == ends.service.pulls()
         ends.service.hold[APP].set()
         await pull
+
+
+class TestReasons:
+    async def test_what_keeps_a_thing(self, ends: Ends) -> None:
+        await ends.client.pull("busybox")
+        found = await as_service(ends.client).why("busybox", "builds")
+        assert list(found) == await ends.service.why("busybox", "builds")
+        with pytest.raises(errors.NotFound):
+            await ends.client.why("absent")
+
+    async def test_all_of_a_chain_goes_through(
+        self, ends: Ends, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        links = (Link("", "snapshot", "fs/mount-1"), Link("parent", "snapshot", "fs/a"))
+        chain = Chain("snapshot", "view", "/mnt", 5, links)
+        explanation = Explanation("builds", "snapshot", "fs/a", 1 << 40, (chain,))
+
+        async def why(text: str, namespace: str = "") -> list[Explanation]:
+            return [explanation]
+
+        monkeypatch.setattr(ends.service, "why", why)
+        assert list(await ends.client.why("fs/a")) == [explanation]
+
+    async def test_what_images_occupy(self, ends: Ends) -> None:
+        await ends.client.pull("busybox")
+        usage = await as_service(ends.client).disk_usage("builds")
+        assert usage == await ends.service.disk_usage("builds")
+        assert usage.images
+        assert usage.namespace == "builds"
 
 
 class TestQuestions:

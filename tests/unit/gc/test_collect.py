@@ -302,18 +302,22 @@ class Restless(MetadataStore):
         return await super().sweep(namespace, garbage)
 
 
-async def test_a_namespace_that_keeps_changing_is_left_alone(
+async def test_a_namespace_that_keeps_changing_is_collected_at_once(
     tmp_path: Path, blobs: LocalBlobStore
 ) -> None:
+    """And what is protected by then stays."""
     async with MetadataStore.open(str(tmp_path / "2" / "meta.db"), ManualClock()) as plain:
         restless = Restless(plain._database, ManualClock())
         collector = Collector(
             restless, ManualClock(), delete_blob=blobs.delete, delete_directory=lambda *_: None
         )
-        await restless.put_blob(NS, BlobRecord(put(blobs, b"loose"), 5))
-        with pytest.raises(Unavailable, match="keeps changing"):
-            await collector.collect()
-        blobs.verify(Digest.of(b"loose"))
+        for data in (b"loose", b"held"):
+            await restless.put_blob(NS, BlobRecord(put(blobs, data), len(data)))
+        async with collector.protect() as protection:
+            await protection.add([Digest.of(b"held")])
+            assert (await collector.collect()).blobs == 2
+        assert [blob.digest for blob in await restless.blobs(NS)] == [Digest.of(b"held")]
+        assert [blob.digest for blob in blobs.walk()] == [Digest.of(b"held")]
 
 
 @pytest.mark.row("L13")

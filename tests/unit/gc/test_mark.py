@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from orlop.gc import refs
+from orlop.gc.graph import Root
 from orlop.gc.mark import mark
 from orlop.model.digest import Digest
 from orlop.ports.metadata import (
@@ -154,7 +155,8 @@ def test_what_somebody_works_in_is_kept() -> None:
 
 def test_what_is_protected_is_kept() -> None:
     inventory = image("a")
-    protected = {refs.content(str(digest("a.manifest"))), refs.content("sha256:not here")}
+    nodes = (refs.content(str(digest("a.manifest"))), refs.content("sha256:not here"))
+    protected = [Root(node, "pull", "a:1") for node in nodes]
     garbage = mark(inventory, now=0, protected=protected)
     assert garbage.blobs == [digest("a.index")]
     assert not garbage.snapshots  # the config refers to the topmost, that to its parent
@@ -199,6 +201,45 @@ def test_leases_expire() -> None:
         after = mark(inventory, now=5_000_000_000)
         assert digest("a.l1") in after.blobs
         assert after.leases == ["l"]
+
+
+def test_names_expire() -> None:
+    expiring = {"containerd.io/gc.expire": "1970-01-01T00:00:05Z"}
+    inventory = image("a", "a:1")
+    inventory = replace(inventory, names=(replace(inventory.names[0], labels=expiring),))
+    assert mark(inventory, now=4_999_999_999) == Garbage([], [], [], [])
+    garbage = mark(inventory, now=5_000_000_000)
+    assert garbage.names == ("a:1",)
+    assert len(garbage.blobs) == 5
+    assert garbage.records == [(digest("a"), FS)]
+    named = replace(inventory, names=(*inventory.names, image_name("a:2", "a", "a.index")))
+    assert mark(named, now=5_000_000_000) == replace(Garbage([], [], [], []), names=("a:1",))
+    held = leased(inventory, Resource("images", "a:1"), Lease("l"))
+    assert mark(held, now=5_000_000_000) == Garbage([], [], [], [])
+
+
+def test_back_references() -> None:
+    referrer = BlobRecord(
+        digest("signature"), 1, {"containerd.io/gc.bref.content.s": str(digest("a.manifest"))}
+    )
+    of_name = BlobRecord(digest("note"), 1, {"containerd.io/gc.bref.image": "a:1"})
+    of_snapshot = replace(
+        snapshot("scratch"), labels={f"containerd.io/gc.bref.snapshot.{FS}": "a.2"}
+    )
+    for name, left in (("a:1", 0), ("", 7)):
+        inventory = image("a", name)
+        inventory = replace(
+            inventory,
+            blobs=(*inventory.blobs, referrer, of_name),
+            snapshots=(*inventory.snapshots, of_snapshot),
+        )
+        garbage = mark(inventory, now=0)
+        assert len(garbage.blobs) == left
+        assert len(garbage.snapshots) == (3 if left else 0)
+
+
+def test_the_revision_is_that_of_the_inventory() -> None:
+    assert mark(replace(EMPTY, revision=7), now=0).revision == 7
 
 
 def test_a_lease_may_list_what_is_not_here() -> None:

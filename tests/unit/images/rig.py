@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import FailedPrecondition, NotFound, Unavailable
 from orlop.model.digest import Digest
+from orlop.ports.gc import DiskUsage, Explanation
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target
 from orlop.ports.service import GCReport
 
@@ -74,8 +75,17 @@ class Collected:
     runs: list[bool] = field(default_factory=list)
     busy: bool = False
 
-    def protect(self) -> AbstractAsyncContextManager[Protection]:
+    def protect(self, owner: str = "") -> AbstractAsyncContextManager[Protection]:
         raise FailedPrecondition("nobody pulls here")
+
+    async def make_room(self) -> None:
+        raise FailedPrecondition("nobody pulls here")
+
+    async def why(self, text: str, namespace: str = "") -> Sequence[Explanation]:
+        return [Explanation(namespace, "name", text, 0, ())]
+
+    async def disk_usage(self, namespace: str) -> DiskUsage:
+        return DiskUsage(namespace, (), 0, 0, 0, 0, 0)
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         self.runs.append(dry_run)

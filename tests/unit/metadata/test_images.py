@@ -9,7 +9,7 @@ import pytest
 
 from orlop.errors import InvalidArgument, NotFound, OrlopError
 from orlop.model import labels
-from orlop.ports.metadata import BlobRecord, ImageName
+from orlop.ports.metadata import BlobRecord, ImageName, Target
 
 if TYPE_CHECKING:
     from orlop.metadata.store import MetadataStore
@@ -260,3 +260,24 @@ async def test_labels_and_names_that_cannot_be_stored(
     with pytest.raises(InvalidArgument):
         await store.put_name(NS, samples.name("\ud800", "a"))
     assert len((await store.images(NS))[0].names) == 1
+
+
+async def test_an_index_forgets_an_image_whatever_names_it_has_by_then(
+    store: MetadataStore, samples: Samples
+) -> None:
+    """One platform was pulled by the index, and by its own digest afterwards."""
+    for at, word in enumerate(("amd64", "arm64")):
+        publication = samples.publication(word, directory=at + 1)
+        label = {labels.gc_ref_manifest(at): str(publication.record.manifest)}
+        index = BlobRecord(samples.index.digest, 3, label)
+        own = ImageName(f"{word}:1", samples.index, samples.digest(word))
+        await store.publish(
+            NS, replace(publication, blobs=[*publication.blobs, index], names=[own])
+        )
+    record = (await store.images_by_id(NS, samples.digest("amd64")))[0].record
+    target = Target("manifest", record.manifest, 1)
+    await store.put_name(NS, ImageName("amd64:1", target, record.id))
+    await store.remove_name(NS, "amd64:1")
+    kept = await store.blob(NS, samples.index.digest)
+    assert kept is not None
+    assert list(kept.labels) == [labels.gc_ref_manifest(1)]

@@ -14,6 +14,7 @@ from orlop.errors import (
     AlreadyExists,
     FailedPrecondition,
     Internal,
+    OrlopError,
     StoreCorrupt,
     StoreFull,
     StoreIO,
@@ -134,6 +135,56 @@ def test_a_number_that_is_in_the_trash_can_be_deleted_again(
     directories.publish([staged])
     (root / "trash" / "1" / "old").mkdir(parents=True)
     directories.delete(staged.directory)
+    assert content(root) == EMPTY
+
+
+def test_thrown_away_at_once_and_removed_in_parts(directories: Directories, root: Path) -> None:
+    for _ in range(2):
+        staged = directories.make()
+        for name in range(10):
+            os.makedirs(os.path.join(staged.fs, str(name), "below"))
+        directories.publish([staged])
+        directories.throw_away(staged.directory)
+    assert content(root) == EMPTY | {"trash": ["1", "2"]}
+    directories.throw_away(7)
+    parts: list[int] = []
+    while not parts or parts[-1]:
+        parts.append(directories.empty_trash(9))
+    assert max(parts) == 9
+    assert sum(parts) == 2 * 22
+    assert content(root) == EMPTY
+
+
+def test_what_cannot_be_removed_stays_alone(directories: Directories, root: Path) -> None:
+    for _ in range(3):
+        staged = directories.make()
+        directories.publish([staged])
+    busy = root / "snapshots" / "2" / "fs"
+    mount("tmpfs", str(busy), fstype="tmpfs")
+    for number in (1, 2, 3):
+        directories.throw_away(number)
+    with pytest.raises(OrlopError):
+        directories.empty_trash(100)
+    assert content(root) == EMPTY | {"trash": ["2"]}
+    unmount(str(root / "trash" / "2" / "fs"))
+    assert directories.empty_trash(100) == 2
+    assert content(root) == EMPTY
+
+
+def test_what_is_being_deleted_is_left_alone(directories: Directories, root: Path) -> None:
+    (root / "trash" / "5").mkdir()
+    directories._deleting.add("5")
+    assert directories.empty_trash(100) == 0
+    directories._deleting.clear()
+    assert directories.empty_trash(100) == 1
+
+
+def test_synchronous_removal_leaves_no_trash(tmp_path: Path, root: Path) -> None:
+    made = Directories(str(tmp_path), "test", sync_remove=True)
+    made.recover(set())
+    staged = made.make()
+    made.publish([staged])
+    made.throw_away(staged.directory)
     assert content(root) == EMPTY
 
 

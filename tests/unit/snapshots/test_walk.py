@@ -189,3 +189,30 @@ def test_removing_spares_what_is_mounted(tmp_path: Path, place: int) -> None:
     finally:
         unmount(str(mounted))
     assert walk.remove_tree(place, "tree")
+
+
+def test_removing_in_parts(tmp_path: Path, place: int) -> None:
+    """However small the parts are, they end, and count every inode once."""
+    for size in (1, 2, 3, 7, 100):
+        tree = tmp_path / "tree"
+        for at in range(4):
+            (tree / str(at) / "below").mkdir(parents=True)
+            (tree / str(at) / "file").touch()
+            (tree / str(at) / "link").symlink_to("nowhere")
+        (tree / "0" / "below").chmod(0)
+        removed: list[int] = []
+        while not removed or removed[-1] == size:
+            removed.append(walk.remove_part(place, "tree", size))
+        assert sum(removed) == 17
+        assert not tree.exists()
+    (tmp_path / "file").touch()
+    assert walk.remove_part(place, "file", 1) == 1
+    assert walk.remove_part(place, "file", 1) == 0
+
+
+def test_removing_a_part_of_what_is_deep(tmp_path: Path, place: int) -> None:
+    make_deep(tmp_path / "deep", 300)
+    before = len(os.listdir("/proc/self/fd"))
+    assert walk.remove_part(place, "deep", 250) == 250
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert walk.remove_part(place, "deep", 1000) == 301 + 300 - 250

@@ -1,0 +1,160 @@
+"""What images occupy, alone and together, and what removing one would free; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from orlop.gc import refs
+from orlop.gc.graph import Graph, parted
+from orlop.model.labels import GC_REF_MANIFEST
+from orlop.ports.gc import DiskUsage, ImageUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orlop.gc.graph import Root
+    from orlop.gc.refs import Node
+    from orlop.model.digest import Digest
+    from orlop.ports.metadata import Inventory
+
+
+def disk_usage(
+    inventory: Inventory,
+    *,
+    others: Sequence[Inventory] = (),
+    now: int,
+    protected: Iterable[Root] = (),
+    trash: int = 0,
+) -> DiskUsage:
+    """The sums of one namespace.
+
+    Args:
+        inventory: of the namespace.
+        others: of all other namespaces: what they have too is not freed.
+        now: nanoseconds since the Unix epoch.
+        protected: what running pulls keep.
+        trash: bytes that wait in the trash.
+    """
+    graph = Graph(inventory)
+    roots = [*graph.roots(now), *protected]
+    held = _held(graph, roots)
+    flat, followed = parted(roots)
+    reached = graph.reach(followed)
+    live = reached.union(*map(graph.stack, flat))
+    shared_files = {file for other in others for file in _files(Graph(other))}
+    own_files = _files(graph)
+    closures = _closures(graph, reached)
+    users = Counter(node for closure in closures.values() for node in closure)
+
+    def freed(node: Node) -> bool:
+        """True when it goes with its only image."""
+        return users[node] == 1 and node not in held and _file(graph, node) not in shared_files
+
+    images = [
+        _image(graph, id_, closure, [node for node in closure if freed(node)])
+        for id_, closure in closures.items()
+    ]
+    elsewhere = {file: size for other in others for file, size in _files(Graph(other)).items()}
+    return DiskUsage(
+        namespace=inventory.namespace,
+        images=tuple(sorted(images, key=lambda one: (-one.unique_bytes, -one.bytes, one.id))),
+        image_bytes=_sum(graph, users),
+        kept_bytes=_sum(graph, (node for node in live if node not in users)),
+        garbage_bytes=_sum(
+            graph, (node for node in graph.nodes() if node not in live and node not in users)
+        ),
+        elsewhere_bytes=sum(size for file, size in elsewhere.items() if file not in own_files),
+        trash_bytes=trash,
+    )
+
+
+def _held(graph: Graph, roots: Iterable[Root]) -> set[Node]:
+    """What is kept by something else than images.
+
+    An image that is removed is gone, whatever lists it, and no index refers to it.
+    """
+    images = {*graph.names, *graph.records}
+    flat, followed = parted(root for root in roots if root.node not in images)
+    held = graph.reach(followed, without=images, forgotten=_owners(graph))
+    return held.union(*map(graph.stack, flat))
+
+
+def _owners(graph: Graph) -> dict[Node, Digest]:
+    """Whose a manifest is, or an index that leads to one image only."""
+    owners = {refs.content(str(record.manifest)): record.id for record in graph.records.values()}
+    children = {
+        node: [
+            refs.content(value)
+            for key, value in blob.labels.items()
+            if key.startswith(GC_REF_MANIFEST)
+        ]
+        for node, blob in graph.blobs.items()
+    }
+    indexes = {node: below for node, below in children.items() if below and node not in owners}
+    while found := {
+        node: owners[below[0]]
+        for node, below in indexes.items()
+        if node not in owners
+        and len({owners.get(child) for child in below}) == 1
+        and below[0] in owners
+    }:
+        owners |= found
+    return owners
+
+
+def _closures(graph: Graph, live: set[Node]) -> dict[Digest, set[Node]]:
+    """What each image that is kept needs, by its id.
+
+    An image that a flat lease alone keeps needs nothing: its record is all that stays.
+    An index that was pulled for several platforms belongs to several images; from it no
+    image gets at another's manifest.
+    """
+    own: dict[Digest, set[Node]] = {}
+    for node, record in graph.records.items():
+        if node in live:
+            own.setdefault(record.id, set()).add(node)
+    for node, id_ in _owners(graph).items():
+        if id_ in own:
+            own[id_].add(node)
+    starts = {id_: [node for node in nodes if node in live] for id_, nodes in own.items()}
+    for node, names in graph.names.items():
+        for name in names:
+            if node in live and name.image_id in starts:
+                starts[name.image_id].append(node)
+    others = {node for nodes in own.values() for node in nodes}
+    found = {}
+    for id_, nodes in starts.items():
+        others -= own[id_]
+        found[id_] = graph.reach(nodes, without=others)
+        others |= own[id_]
+    return found
+
+
+def _image(graph: Graph, id_: Digest, closure: set[Node], freed: Sequence[Node]) -> ImageUsage:
+    return ImageUsage(
+        id=id_,
+        names=tuple(sorted(node.id for node in closure if node in graph.names)),
+        snapshotters=tuple(
+            sorted(graph.records[node].snapshotter for node in graph.images(str(id_)))
+        ),
+        bytes=_sum(graph, closure),
+        unique_bytes=_sum(graph, freed),
+    )
+
+
+def _sum(graph: Graph, nodes: Iterable[Node]) -> int:
+    return sum(graph.size(node) for node in nodes)
+
+
+def _file(graph: Graph, node: Node) -> tuple[str, str]:
+    """What a node has on the disk, whichever namespace calls it what."""
+    if snapshot := graph.snapshots.get(node):
+        return snapshot.snapshotter, str(snapshot.directory)
+    return "", node.id
+
+
+def _files(graph: Graph) -> dict[tuple[str, str], int]:
+    """Bytes of all blobs and snapshots."""
+    things = (*graph.blobs, *graph.snapshots)
+    return {_file(graph, node): graph.size(node) for node in things}
