@@ -66,7 +66,8 @@ async def test_the_life_of_an_image(served: Served, tmp_path: Path) -> None:
     assert (await served.run("fs"))[0] == 0
     assert "whole" in (await served.run("check"))[1]
     assert (await served.run("gc", "--dry-run"))[0] == 0
-    assert (await served.run("rm", APP))[:2] == (0, f"removed {APP}\n")
+    assert (await served.run("rm", APP))[:2] == (5, "")  # it is pinned
+    assert (await served.run("rm", "--force", APP))[:2] == (0, f"removed {APP}\n")
     assert "daemon 1.2.3" in (await served.run("version"))[1]
 
 
