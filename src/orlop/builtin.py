@@ -88,6 +88,7 @@ PULL_KEYS = (
     "max_download_rate",
     "max_total_downloads",
     "min_pull_rate",
+    "require_layer_access",
 )
 """Keys of the images section that the next pull heeds."""
 

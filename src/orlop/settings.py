@@ -36,6 +36,7 @@ def pull_settings(config: ImageConfig) -> PullSettings:
         concurrent_unpacks=config.max_concurrent_unpacks,
         keep_layers=not config.discard_unpacked_layers,
         annotate_snapshots=not config.disable_snapshot_annotations,
+        require_access=config.require_layer_access,
         min_rate=config.min_pull_rate,
         max_rate=config.max_download_rate,
         part_bytes=config.concurrent_layer_fetch_buffer,
