@@ -92,7 +92,12 @@ PULL_KEYS = (
 )
 """Keys of the images section that the next pull heeds."""
 
-REGISTRY_KEYS = ("max_connections", "max_connections_per_host", "registry")
+REGISTRY_KEYS = (
+    "image_pull_progress_timeout",
+    "max_connections",
+    "max_connections_per_host",
+    "registry",
+)
 """Ditto, that the registry client heeds."""
 
 SERVICE_KEYS = ("pinned_images", "runtime_platforms")
