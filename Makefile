@@ -4,7 +4,6 @@ PYTHON ?= python3
 REF ?=
 SECONDS ?= 60
 COUNT ?= 500
-SEED ?= 0
 
 BIN := .venv/bin
 SOURCES := src tests bench demo tools examples fuzz
@@ -53,8 +52,8 @@ bench: .venv/development ## pulls in turns with containerd, on fresh file system
 crash: .venv/development ## kill pulls and removals at every change of the disk (root)
 	$(BIN)/python -m pytest tests/crash
 
-faults: .venv/development ## pull through COUNT=500 schedules of faults, from SEED=0 on (root)
-	$(BIN)/python -m tests.schedules --count $(COUNT) --seed $(SEED)
+faults: .venv/development ## pull through COUNT=500 schedules of faults, the first SEED=N (root)
+	$(BIN)/python -m tests.schedules --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 fuzz: .venv/development ## search for bytes that break a parser; SECONDS=60 of each target
 	$(BIN)/python -m fuzz --seconds $(SECONDS)

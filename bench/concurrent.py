@@ -136,13 +136,17 @@ async def _timed_list(client: CriClient) -> float:
     return time.monotonic() - begin
 
 
-def run(*, images: int, pulls: int, megabytes: int) -> Figures:
-    """Everything, with a registry and a daemon that end with it."""
+def run(*, images: int, pulls: int, megabytes: int, rate: int = 0) -> Figures:
+    """Everything, with a registry and a daemon that end with it.
+
+    ``rate`` is the daemon's ``max_download_rate``.
+    """
+    config = f'version = 4\n[plugins."io.containerd.cri.v1.images"]\nmax_download_rate = {rate}\n'
     with (
         tempfile.TemporaryDirectory(prefix="orlop-bench-") as storage,
         DistributionRegistry(Path(storage)) as registry,
         directory() as home,
-        Daemon(home) as daemon,
+        Daemon(home, config=config) as daemon,
     ):
         references = [
             offer(registry, image, f"large/app{number}")

@@ -12,6 +12,9 @@ pytestmark = pytest.mark.root
 
 PULLS: Final = 64
 
+RATE: Final = 12_000_000
+"""Bytes per second of all downloads, so that the large images take some seconds."""
+
 USUAL_SECONDS: Final = 0.25
 """Half of the calls of ListImages take less; on a machine with nothing else to do, all."""
 
@@ -20,7 +23,7 @@ LONGEST_SECONDS: Final = 5.0
 
 
 def test_a_node_that_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = run(images=20, pulls=PULLS, megabytes=10)
+    figures = run(images=20, pulls=PULLS, megabytes=10, rate=RATE)
     with capsys.disabled():
         print(f"\n{figures}")
     assert len(figures.ends) == PULLS

@@ -294,9 +294,12 @@ class Pull:
 
     def _proofs(self, plan: Plan) -> list[Proof]:
         """What shows that this caller may have what is here and came from another repository."""
-        if not self._settings.require_access:
+        reference = self._request.reference
+        # What an operator brings from elsewhere is not judged: no registry has it.
+        local = self._request.origin is not None or reference is None
+        if local or not self._settings.require_access:
             return []
-        documents, reference = plan.documents, self._request.reference
+        documents = plan.documents
         manifest = documents.manifest
         entries = [entry for index in documents.indexes for entry in index.manifests]
         described = {one.digest: one for one in (documents.target, *entries, manifest.config)}
@@ -447,6 +450,7 @@ class Pull:
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
                 pins=self._request.pins,
                 distributed=self._request.origin is None,
+                is_listed=partial(self._is_listed, plan),
             )
         )
         if not plan.keeps_layers:
