@@ -295,9 +295,9 @@ class Pull:
     def _proofs(self, plan: Plan) -> list[Proof]:
         """What shows that this caller may have what is here and came from another repository."""
         reference = self._request.reference
-        # What an operator brings from elsewhere is not judged: no registry has it.
-        local = self._request.origin is not None or reference is None
-        if local or not self._settings.require_access:
+        if reference is None or self._request.origin is not None:
+            return []  # an operator brings it, and no registry can be asked
+        if not self._settings.require_access:
             return []
         documents = plan.documents
         manifest = documents.manifest
