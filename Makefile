@@ -3,11 +3,12 @@
 PYTHON ?= python3
 REF ?=
 SECONDS ?= 60
+COUNT ?= 500
 
 BIN := .venv/bin
 SOURCES := src tests bench demo tools examples fuzz
 
-.PHONY: help demo test check format bench crash fuzz differential proto lock docs clean
+.PHONY: help demo test check format bench crash faults fuzz differential proto lock docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -50,6 +51,9 @@ bench: .venv/development ## pulls in turns with containerd, on fresh file system
 
 crash: .venv/development ## kill pulls and removals at every change of the disk (root)
 	$(BIN)/python -m pytest tests/crash
+
+faults: .venv/development ## pull through COUNT=500 schedules of faults, the first SEED=N (root)
+	$(BIN)/python -m tests.schedules --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 fuzz: .venv/development ## search for bytes that break a parser; SECONDS=60 of each target
 	$(BIN)/python -m fuzz --seconds $(SECONDS)

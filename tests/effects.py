@@ -39,6 +39,7 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
         "concurrent_layer_fetch_buffer": f"{_PIPELINE}::test_a_large_layer_in_parts",
         "min_pull_rate": f"{_PIPELINE}::test_a_drip_is_too_slow",
+        "require_layer_access": "tests/integration/pull/test_access.py::test_require_layer_access",
         "max_download_rate": f"{_PIPELINE}::test_a_limit_of_bytes_per_second_is_no_stall",
         "max_connections_per_host": (
             f"{_TRANSPORT}::test_a_host_answers_only_so_many_requests_at_once"

@@ -88,10 +88,16 @@ PULL_KEYS = (
     "max_download_rate",
     "max_total_downloads",
     "min_pull_rate",
+    "require_layer_access",
 )
 """Keys of the images section that the next pull heeds."""
 
-REGISTRY_KEYS = ("max_connections", "max_connections_per_host", "registry")
+REGISTRY_KEYS = (
+    "image_pull_progress_timeout",
+    "max_connections",
+    "max_connections_per_host",
+    "registry",
+)
 """Ditto, that the registry client heeds."""
 
 SERVICE_KEYS = ("pinned_images", "runtime_platforms")

@@ -36,6 +36,7 @@ def pull_settings(config: ImageConfig) -> PullSettings:
         concurrent_unpacks=config.max_concurrent_unpacks,
         keep_layers=not config.discard_unpacked_layers,
         annotate_snapshots=not config.disable_snapshot_annotations,
+        require_access=config.require_layer_access,
         min_rate=config.min_pull_rate,
         max_rate=config.max_download_rate,
         part_bytes=config.concurrent_layer_fetch_buffer,
@@ -46,10 +47,12 @@ def pull_settings(config: ImageConfig) -> PullSettings:
 def client_settings(config: ImageConfig, environment: Mapping[str, str]) -> RegistrySettings:
     """What the registry client is told; the environment names the proxies."""
     from orlop.registry.configure import registry_settings
+    from orlop.registry.health import longest_silence
     from orlop.registry.proxy import from_environment
 
     return replace(
         registry_settings(config.registry),
+        silence=longest_silence(config.image_pull_progress_timeout.seconds),
         connections_per_host=config.max_connections_per_host,
         connections=config.max_connections,
         proxies=from_environment(environment),

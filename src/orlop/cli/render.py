@@ -13,6 +13,7 @@ terminal. JSON is ASCII, two spaces deep, and its keys never change their meanin
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,21 @@ def note(text: str) -> None:
 
 def error(problem: OrlopError) -> None:
     """Print an error and what can be done about it, on standard error."""
-    note(problem.message)
+    _tell("orlop:", problem.message, colour=typer.colors.RED)
     if problem.hint:
         hint(problem.hint)
 
 
 def hint(text: str) -> None:
     """Print what the user can do about the line before, on standard error."""
-    typer.echo(f"hint: {printable(text)}", err=True)
+    _tell("hint:", text, colour=typer.colors.CYAN)
+
+
+def _tell(word: str, text: str, *, colour: str) -> None:
+    """Print a line; on a terminal its first word is coloured, unless NO_COLOR is set."""
+    shown = typer.style(word, fg=colour, bold=True)
+    plain = False if os.environ.get("NO_COLOR") else None
+    typer.echo(f"{shown} {printable(text)}", err=True, color=plain)
 
 
 def document(value: object) -> None:

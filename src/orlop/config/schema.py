@@ -187,6 +187,13 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             values.not_negative,
         ),
     ] = Duration.parse("5m0s")
+    require_layer_access: Annotated[
+        bool,
+        key(
+            "orlop: A repository that names what another one has brought has to send some of "
+            "its bytes first, once; false: whoever knows a digest may have it."
+        ),
+    ] = True
     min_pull_rate: Annotated[
         int,
         Meta(ge=0, le=_MAX_BYTES),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     """What a servicer's method is handed beside the request; messages pass through it unread."""
 
 MESSAGE_LIMIT: Final = 512
-"""Characters of a message; kubelet repeats it in events and in the pod's status."""
+"""Bytes of a message; kubelet repeats it in events and in the pod's status."""
 
 REFERENCE_SHOWN: Final = 128
 """Characters of a reference that does not parse, so that the cause fits behind it."""
@@ -153,6 +153,8 @@ def _classed(code: grpc.StatusCode, message: str, class_text: str) -> Status:
 
 
 def _line(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """``text`` on one line of at most ``limit`` characters, all of them fit for UTF-8."""
-    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    """``text`` on one line of at most ``limit`` bytes of UTF-8."""
+    line = " ".join(text.split()).encode(errors="backslashreplace")
+    if len(line) > limit:
+        line = line[: limit - 3] + b"..."
+    return line.decode(errors="ignore")  # half a character may be left

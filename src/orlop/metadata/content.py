@@ -42,9 +42,12 @@ def exists(connection: apsw.Connection, namespace: str, digest: Digest) -> bool:
     return found.fetchone() is not None
 
 
-def present(connection: apsw.Connection, namespace: str, digests: Sequence[Digest]) -> set[Digest]:
-    """Which of these have a record."""
-    return {digest for digest in digests if exists(connection, namespace, digest)}
+def known(
+    connection: apsw.Connection, namespace: str, digests: Sequence[Digest]
+) -> dict[Digest, BlobRecord]:
+    """The records of those of these that have one."""
+    found = {digest: blob(connection, namespace, digest) for digest in digests}
+    return {digest: record for digest, record in found.items() if record is not None}
 
 
 def put(connection: apsw.Connection, namespace: str, record: BlobRecord, *, now: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
 from orlop.metadata import content, images, snapshots
+from orlop.model.labels import with_sources
 
 if TYPE_CHECKING:
     import apsw
@@ -24,7 +26,9 @@ def publish(
         InvalidArgument: a blob is recorded with another size.
     """
     for blob in publication.blobs:
-        content.put(connection, namespace, blob, now=now)
+        known = content.blob(connection, namespace, blob.digest)
+        own = with_sources(known.labels, blob.labels) if known else blob.labels
+        content.put(connection, namespace, replace(blob, labels=own), now=now)
     for snapshot in publication.snapshots:
         snapshots.merge(connection, namespace, snapshot, now=now)
     record = publication.record

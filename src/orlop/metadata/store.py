@@ -173,9 +173,11 @@ class MetadataStore:
         """All of a namespace's blobs, by digest."""
         return await self._database.read(lambda db: content.blobs(db, namespace))
 
-    async def present_blobs(self, namespace: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Which of these have a record."""
-        return await self._database.read(lambda db: content.present(db, namespace, digests))
+    async def known_blobs(
+        self, namespace: str, digests: Sequence[Digest]
+    ) -> dict[Digest, BlobRecord]:
+        """The records of those of these that have one."""
+        return await self._database.read(lambda db: content.known(db, namespace, digests))
 
     async def put_blob(self, namespace: str, record: BlobRecord) -> None:
         """Create a record, or merge labels into it. Raises InvalidArgument."""

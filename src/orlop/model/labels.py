@@ -127,6 +127,29 @@ def distribution_source(domain: str) -> str:
     return DISTRIBUTION_SOURCE + domain
 
 
+def sources(known: Mapping[str, str], domain: str) -> tuple[str, ...]:
+    """Repositories of the registry ``domain`` that a blob with these labels came from."""
+    return tuple(filter(None, known.get(distribution_source(domain), "").split(",")))
+
+
+def with_sources(
+    known: Mapping[str, str], new: Mapping[str, str], limits: Limits = DEFAULTS
+) -> dict[str, str]:
+    """The labels ``new``, whose repositories come after those that are ``known`` already.
+
+    What does not fit into a label is forgotten, the oldest first.
+    """
+    merged = dict(new)
+    for key, value in new.items():
+        if not key.startswith(DISTRIBUTION_SOURCE) or key not in known:
+            continue
+        added = value.split(",")
+        every = [one for one in known[key].split(",") if one not in added] + added
+        newest = fitting(key, every[::-1], limits).split(",")
+        merged[key] = ",".join(newest[::-1])
+    return merged
+
+
 def fitting(key: str, values: Sequence[str], limits: Limits = DEFAULTS) -> str:
     """The first of ``values`` that fit into a label with ``key``, separated by commas."""
     text = ""

@@ -217,8 +217,10 @@ class BlobRecords(Protocol):
     async def blobs(self, namespace: str) -> list[BlobRecord]:
         """All of a namespace's blobs, by digest."""
 
-    async def present_blobs(self, namespace: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Which of these have a record."""
+    async def known_blobs(
+        self, namespace: str, digests: Sequence[Digest]
+    ) -> dict[Digest, BlobRecord]:
+        """The records of those of these that have one."""
 
     async def put_blob(self, namespace: str, record: BlobRecord) -> None:
         """Create a record, or merge labels into it."""

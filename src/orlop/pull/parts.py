@@ -49,6 +49,8 @@ class PullSettings:
         keep_layers: blobs of layers stay in the store when they are unpacked.
         annotate_snapshots: snapshots are labelled with the image and layer they come from.
         processing: programs that layers go through.
+        require_access: a registry has to show that it may give what another repository
+            has brought into the store.
         min_rate: bytes per second below which a pull is cancelled; 0 is none.
         max_rate: bytes per second of all downloads together; 0 is no limit.
         part_bytes: size of the parts of a layer that are fetched side by side; below
@@ -62,6 +64,7 @@ class PullSettings:
     keep_layers: bool = True
     annotate_snapshots: bool = False
     processing: Processing = NOTHING
+    require_access: bool = True
     min_rate: int = 0
     max_rate: int = 0
     part_bytes: int = 0

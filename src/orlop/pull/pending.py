@@ -46,6 +46,11 @@ class PendingBlob:
         """The ingest that its maker must close, if there is one."""
         return self._ingest if self._at is _At.INGEST else None
 
+    @property
+    def stored(self) -> bool:
+        """True when it has become a blob."""
+        return self._at is _At.STORE
+
     def opened(self, ingest: Ingest) -> None:
         """Tell which ingest it is in."""
         self._ingest = ingest

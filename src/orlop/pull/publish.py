@@ -19,7 +19,7 @@ from orlop.pull.pending import TreeState
 from orlop.pull.plan import Outcome, publication
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from orlop.model.pins import Pins
     from orlop.model.reference import Reference
@@ -43,6 +43,7 @@ class Finished:
         blobs: that are to be in the store.
         pins: images whose names are labelled as pinned.
         trees: by chain id.
+        is_listed: tells whether another pull has published the very same meanwhile.
     """
 
     plan: Plan
@@ -53,6 +54,7 @@ class Finished:
     trees: Mapping[str, PendingTree]
     pins: Pins | None = None
     distributed: bool = True
+    is_listed: Callable[[], Awaitable[bool]] | None = None
 
 
 class ImagePublisher:
@@ -108,6 +110,8 @@ class ImagePublisher:
 
     async def _publish(self, finished: Finished) -> None:
         outcome, present_bytes = await self._outcome(finished)
+        if not outcome.directories and await _is_published(finished):
+            return  # the others who wait for their turn need not wait for the disk
         trees = [finished.trees[chain_id] for chain_id in outcome.directories]
         await self._name_trees(finished.staging, trees)
         await self._name_blobs(finished.blobs)
@@ -179,3 +183,10 @@ class ImagePublisher:
             directories[plan.chain_id] = tree.staged.directory
             usage[plan.chain_id] = tree.usage
         return Outcome(directories, usage), present_bytes
+
+
+async def _is_published(finished: Finished) -> bool:
+    """True when there is nothing left to do: a pull of the same image was quicker."""
+    if finished.is_listed is None or not all(blob.stored for blob in finished.blobs):
+        return False
+    return await finished.is_listed()

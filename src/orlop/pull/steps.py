@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from orlop.errors import Internal, NotFound, OrlopError, StoreCorrupt, StoreFull
+from orlop.model import labels
 from orlop.ports.observe import PullEnded
+from orlop.pull import access
 from orlop.pull import documents as image_documents
 from orlop.pull.completion import in_thread
 from orlop.pull.documents import Document
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import Protection
-    from orlop.ports.metadata import Image
+    from orlop.ports.metadata import BlobRecord, Image
     from orlop.ports.pull import PullRequest
     from orlop.ports.registry import Remote, Traffic
     from orlop.ports.snapshots import LayerStaging
@@ -73,6 +75,7 @@ class Pull:
         self._unpacks = Slots(shared.unpacks, lane=self)
         self._terms = shared.terms
         self._missing_documents: Mapping[Digest, bytes] = {}
+        self._records: Mapping[Digest, BlobRecord] = {}
         self._store: BlobStore = parts.store
         if parts.isolated:
             self._store = Isolated(parts.store, request.namespace)
@@ -157,6 +160,10 @@ class Pull:
             [*documents.raw(), *(layer.descriptor.digest for layer in everything.layers)],
             snapshots=[(snapshotter, layer.chain_id) for layer in everything.layers],
         )
+        self._records = await self._parts.metadata.known_blobs(
+            self._request.namespace,
+            [*documents.raw(), *(layer.descriptor.digest for layer in everything.layers)],
+        )
         plan = make(
             documents,
             snapshotter=snapshotter,
@@ -172,10 +179,11 @@ class Pull:
     async def _present_blobs(self, plan: Plan) -> set[Digest]:
         descriptors = {layer.descriptor.digest: layer.descriptor for layer in plan.layers}
         if self._parts.isolated:
-            own = await self._parts.metadata.present_blobs(
-                self._request.namespace, list(descriptors)
-            )
-            descriptors = {digest: descriptors[digest] for digest in own}
+            descriptors = {
+                digest: descriptor
+                for digest, descriptor in descriptors.items()
+                if digest in self._records
+            }
         return await in_thread(
             lambda: {
                 digest
@@ -185,9 +193,9 @@ class Pull:
         )
 
     def _damaged(self, plan: Plan) -> set[Digest]:
-        """Which blobs that were to be unpacked from the store are not what they are called."""
+        """Which blobs that were to be taken from the store are not what they are called."""
         damaged = set()
-        for digest in {la.descriptor.digest for la in plan.layers if la.unpack and not la.fetch}:
+        for digest in {la.descriptor.digest for la in plan.layers if not la.fetch}:
             try:
                 self._parts.store.verify(digest)
             except (StoreCorrupt, NotFound):
@@ -195,8 +203,11 @@ class Pull:
         return damaged
 
     async def _present_snapshots(self, plan: Plan) -> set[str]:
+        """Chain ids of what is unpacked already, from blobs of which we know their diffIDs."""
         present: set[str] = set()
         for layer in plan.layers:
+            if self._settings.keep_layers and not self._is_layer(layer):
+                break  # a config may name whatever diffIDs it likes
             record = await self._parts.metadata.snapshot(
                 self._request.namespace, plan.snapshotter, layer.chain_id
             )
@@ -204,6 +215,11 @@ class Pull:
                 break
             present.add(layer.chain_id)
         return present
+
+    def _is_layer(self, layer: LayerPlan) -> bool:
+        """True when the blob has been unpacked before, and has this diffID."""
+        record = self._records.get(layer.descriptor.digest)
+        return record is not None and record.labels.get(labels.UNCOMPRESSED) == str(layer.diff_id)
 
     async def _is_listed(self, plan: Plan) -> bool:
         """True when the image is here already, under the names that this pull would give it."""
@@ -263,7 +279,7 @@ class Pull:
         async with AsyncExitStack() as stack:
             claim = self._shared.ledger.entered(self._tracker.reference, left, free=free)
             stack.enter_context(claim)
-            proofs: list[Proof] = []
+            proofs = self._proofs(plan)
             downloads = await self._join_downloads(stack, plan, proofs)
             layers = await self._join_layers(stack, plan, downloads)
             self._tracker.downloads = {digest: one.work for digest, one in downloads.items()}
@@ -275,6 +291,38 @@ class Pull:
                 for download in self._tracker.downloads.values():
                     download.give_up_bytes()
                 raise
+
+    def _proofs(self, plan: Plan) -> list[Proof]:
+        """What shows that this caller may have what is here and came from another repository."""
+        reference = self._request.reference
+        if reference is None or self._request.origin is not None:
+            return []  # an operator brings it, and no registry can be asked
+        if not self._settings.require_access:
+            return []
+        documents = plan.documents
+        manifest = documents.manifest
+        entries = [entry for index in documents.indexes for entry in index.manifests]
+        described = {one.digest: one for one in (documents.target, *entries, manifest.config)}
+        proofs: list[Proof] = []
+        for digest in documents.raw():
+            known = access.is_known(self._records, digest, reference)
+            embedded = described[digest].data is not None
+            if not (digest in self._missing_documents or known or embedded):
+                proofs.append(partial(self._show_document, described[digest]))
+        present = {la.descriptor.digest: la.descriptor for la in plan.layers if not la.fetch}
+        for digest, descriptor in present.items():
+            if not access.is_known(self._records, digest, reference):
+                proofs.append(partial(self._show_layer, descriptor))
+        return proofs
+
+    async def _show_document(self, descriptor: Descriptor) -> None:
+        limits = self._settings.limits
+        limit = max(limits.manifest_bytes, limits.config_bytes)
+        await self._remote(self._meter).document(descriptor, limit=limit)
+
+    async def _show_layer(self, descriptor: Descriptor) -> None:
+        remote = self._remote(self._meter)
+        await access.show(remote, descriptor, self._parts.store, self._terms)
 
     async def _join_downloads(
         self, stack: AsyncExitStack, plan: Plan, proofs: list[Proof]
@@ -402,6 +450,7 @@ class Pull:
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
                 pins=self._request.pins,
                 distributed=self._request.origin is None,
+                is_listed=partial(self._is_listed, plan),
             )
         )
         if not plan.keeps_layers:

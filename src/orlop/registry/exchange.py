@@ -55,6 +55,7 @@ class Question:
         form: as in ``Request``; a question with a form is never redirected.
         connect_timeout: as in ``Request``, for the first origin.
         attempts: requests altogether; 0 is as many as the settings say.
+        silence: as in ``Request``.
         waits: wait while a host asks for patience; else fail at once: there is another host.
     """
 
@@ -67,6 +68,7 @@ class Question:
     form: Mapping[str, str] | None = field(default=None, repr=False)
     connect_timeout: float | None = None
     attempts: int = 0
+    silence: float | None = None
     waits: bool = True
 
 
@@ -137,6 +139,12 @@ class Exchange:
             await self._sleep(wait)
             attempt += 1
 
+    def silence(self, others: Sequence[Endpoint]) -> float | None:
+        """Seconds without a byte after which one of ``others`` is asked; None is never."""
+        origins = [one.origin for one in others]
+        well = self.transport.health.any_well(origins, self.clock.monotonic())
+        return self.settings.silence if well else None
+
     def in_order(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The same endpoints, but those that are down last."""
         now = self.clock.monotonic()
@@ -189,6 +197,8 @@ class Exchange:
             home=question.home,
             form=question.form,
             connect_timeout=question.connect_timeout,
+            silence=question.silence,
+            asked=first,
         )
         for _ in range(self.limits.redirects + 1):
             await self._pass_gate(origin_of(request.url), question)
@@ -232,6 +242,8 @@ class Exchange:
             known.tls if known else question.tls.elsewhere,
             headers=question.headers,
             home=None if known else home,
+            silence=request.silence,
+            asked=request.asked,
         )
 
     def _settings_of(self, origin: Origin) -> HostSettings | None:

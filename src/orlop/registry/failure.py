@@ -31,6 +31,10 @@ class AddressRefusedError(OSError):
     """A name resolves only to addresses that ``reach`` forbids; never leaves this room."""
 
 
+class Silent(RegistryUnavailable):
+    """A host sent nothing for so long that another one is asked instead."""
+
+
 class GarbledAnswer(RegistryProtocol):
     """What came is no HTTP: a server's nonsense, or the rest of an answer before it."""
 

@@ -25,6 +25,22 @@ T = TypeVar("T")
 State = Literal["closed", "open", "half-open"]
 
 
+_LONGEST_SILENCE = 30.0
+_SHARE = 0.5
+"""Of the time without progress that a pull may have: the rest is for another host."""
+
+
+def longest_silence(progress_timeout: float) -> float:
+    """Seconds without a byte after which a host is given up for another one.
+
+    Args:
+        progress_timeout: seconds after which the whole pull is cancelled; 0 is never.
+    """
+    if not progress_timeout:
+        return _LONGEST_SILENCE
+    return min(_LONGEST_SILENCE, progress_timeout * _SHARE)
+
+
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
     """When a host is down, and for how long.
@@ -146,6 +162,11 @@ class HealthBook:
         """Seconds until ``host`` may be asked; 0 at once."""
         found = self._hosts.get(host)
         return found.wait(now) if found is not None else 0.0
+
+    def any_well(self, hosts: Iterable[Hashable], now: float) -> bool:
+        """True when one of them is up, as far as is known."""
+        found = (self._hosts.get(host) for host in hosts)
+        return any(one is None or one.state(now) == "closed" for one in found)
 
     def in_order(self, hosts: Iterable[T], now: float, host_of: Callable[[T], Hashable]) -> list[T]:
         """The same hosts in the same order, but those that are down last."""

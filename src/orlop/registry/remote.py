@@ -41,6 +41,7 @@ from orlop.ports.registry import Resolved
 from orlop.registry.auth import Authorizer
 from orlop.registry.blob import HTTPBlobStream, Range, received_range, refuse_encoding
 from orlop.registry.exchange import Question
+from orlop.registry.failure import Silent
 from orlop.registry.refusal import detail, refusal, told
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class HTTPRemote:
             return await self._blob_at(host, descriptor, wanted)
 
         subject = self._subject(descriptor)
-        response, found = await self._walk("pull", open_at, subject=subject)
+        response, found = await self._walk("pull", open_at, subject=subject, exists=True)
         async with response:
             yield HTTPBlobStream(
                 response, subject=self._subject(descriptor), start=found.start, end=found.end
@@ -155,12 +156,18 @@ class HTTPRemote:
         await self._walk("pull", ask, subject=subject)
 
     async def _walk(
-        self, capability: Capability, ask: Callable[[Endpoint], Awaitable[T]], *, subject: str
+        self,
+        capability: Capability,
+        ask: Callable[[Endpoint], Awaitable[T]],
+        *,
+        subject: str,
+        exists: bool = False,
     ) -> T:
         """The first able host's good answer; else the last one's error, with all causes.
 
         The last one is that of the plan, whichever order they are asked in: what the
-        registry itself says counts more than what a mirror does.
+        registry itself says counts more than what a mirror does. Of something that
+        ``exists`` somewhere it cannot say that it does not: who did not answer may have it.
         """
         plan = await self._planned()
         able = plan.able(capability)
@@ -177,6 +184,9 @@ class HTTPRemote:
                 failed[host] = error
         tried = [(host.origin.address, failed[host].message) for host in able]
         decisive = failed[able[-1]]
+        down = (one for one in failed.values() if isinstance(one, RegistryUnavailable))
+        if exists and isinstance(decisive, NotFound):
+            decisive = next(down, decisive)
         if len(tried) > 1:
             decisive.message = told(tried, subject)
         raise decisive
@@ -283,8 +293,8 @@ class HTTPRemote:
                 stream = HTTPBlobStream(response, subject=subject, start=0, end=descriptor.size)
                 try:
                     body = b"".join([data async for data in _pieces(stream)])
-                except RegistryUnavailable:
-                    if not more:
+                except RegistryUnavailable as error:
+                    if not more or isinstance(error, Silent):
                         raise
                     continue
             break
@@ -341,6 +351,8 @@ class HTTPRemote:
         plan = await self._planned()
         # Only the last host is worth patience: instead of the others there is another one.
         last = host in (*plan.able("pull")[-1:], *plan.able("resolve")[-1:])
+        able = plan.able("resolve")
+        others = [one for one in plan.able("pull") if one in able and one != host]
         authorizer = await self._authorizer(host)
         for more in reversed(range(_AUTH_ROUNDS + 1)):
             sent = await authorizer.header()
@@ -355,6 +367,7 @@ class HTTPRemote:
                 private=private,
                 attempts=attempts if last else 1,
                 waits=last,
+                silence=self._exchange.silence(others),
                 connect_timeout=host.connect_timeout,
             )
             response = await self._exchange.ask(question, self._traffic)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 
 from orlop.errors import LimitExceeded, OrlopError, RegistryProtocol
-from orlop.registry.failure import translate
+from orlop.registry.failure import Silent, translate
 from orlop.registry.framing import guard
 from orlop.registry.hosts import Origin
 
@@ -32,6 +33,19 @@ _DRAINED: Final = 64 << 10
 _DRAIN_SECONDS: Final = 1.0
 _FAILING: Final = 500
 """Statuses from here on say that the host is failing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a body may bring nothing.
+
+    Attributes:
+        silence: seconds; None is for as long as it likes.
+        reports: are told when it was too long.
+    """
+
+    silence: float | None = None
+    reports: tuple[Report, ...] = ()
 
 
 class Flight:
@@ -104,8 +118,10 @@ class Response:
         *,
         flight: Flight,
         settings: RegistrySettings,
+        patience: Patience | None = None,
     ) -> None:
         self._raw = raw
+        self._patience = patience or Patience()
         self._flight = flight
         self._settings = settings
         self.origin = origin_of(raw.url)
@@ -167,14 +183,18 @@ class Response:
 
         Raises:
             RegistryUnavailable, TLSFailed: the connection broke.
+            Silent: nothing came for too long, and there is another host.
         """
         content = self._raw.content
         self._flight.resume()
         try:
-            # The parser's own buffers, one by one: joining them would be one more copy.
-            data, ends = await content.readchunk()
-            while ends and not data and not content.at_eof():  # an HTTP chunk's end alone
+            async with asyncio.timeout(self._patience.silence):
+                # The parser's own buffers, one by one: joining them would be one more copy.
                 data, ends = await content.readchunk()
+                while ends and not data and not content.at_eof():  # an HTTP chunk's end alone
+                    data, ends = await content.readchunk()
+        except TimeoutError as error:
+            raise self._silent() from error
         except (aiohttp.ClientError, OSError) as error:
             self._flight.report.broke()
             self.close()
@@ -186,6 +206,13 @@ class Response:
             self._flight.received(len(data))
         self._received()
         return data
+
+    def _silent(self) -> Silent:
+        """Let go of the connection, and have others be asked first."""
+        for report in self._patience.reports:
+            report.unreachable()
+        self.close()
+        return Silent(f"registry {self.host}: no byte for {self._patience.silence:g} s")
 
     async def at_end(self) -> bool:
         """True when nothing more comes; for a reader that has all it wants.

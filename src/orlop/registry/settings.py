@@ -107,6 +107,8 @@ class RegistrySettings:
         connect_timeout: seconds for name resolution, connection and TLS handshake.
         header_timeout: seconds from the request to the head of its answer; also
             for the whole body of a token or an error.
+        silence: seconds without a byte after which a host is given up when there is another
+            one that is well.
         connections_per_host: requests at once to one host; more have to wait.
         connections: requests at once to all hosts together; 0 is no limit.
         read_buffer: bytes that may wait for the reader of a body; twice that
@@ -124,6 +126,7 @@ class RegistrySettings:
     auths: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
     connect_timeout: float = 10.0
     header_timeout: float = 30.0
+    silence: float = 30.0
     connections_per_host: int = 32
     connections: int = 0
     read_buffer: int = 1 << 20

@@ -22,7 +22,7 @@ from orlop.registry import tls
 from orlop.registry.failure import AddressRefusedError, translate
 from orlop.registry.health import HealthBook, Report
 from orlop.registry.reach import Neighbourhood, classify, is_literal, may_reach, strictest
-from orlop.registry.response import Flight, Response, origin_of
+from orlop.registry.response import Flight, Patience, Response, origin_of
 
 if TYPE_CHECKING:
     import ssl
@@ -65,6 +65,8 @@ class Request:
             neighbourhood of the registry that sent us there, which bounds the addresses.
         form: fields of a form to post.
         connect_timeout: seconds for the connection; None is as in the settings.
+        silence: seconds without a byte after which it fails; None is as long as it takes.
+        asked: whose answer led here; is down as well when this one falls silent.
     """
 
     method: str
@@ -74,6 +76,8 @@ class Request:
     home: Neighbourhood | None = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
     connect_timeout: float | None = None
+    silence: float | None = None
+    asked: Origin | None = None
 
 
 class Transport:
@@ -117,12 +121,18 @@ class Transport:
         slots = await self._take_slots(origin)
         report = Report(self.health, origin, self._clock.monotonic)
         flight = Flight(origin.address, slots, traffic, report)
+        asked = Report(self.health, request.asked or origin, self._clock.monotonic)
+        patience = Patience(request.silence, (report, asked))
         try:
             raw = await self._exchange(request)
-            return Response(raw, flight=flight, settings=self._settings)
+            return Response(raw, flight=flight, settings=self._settings, patience=patience)
         except (aiohttp.ClientError, OSError) as error:
             flight.end()
-            settings = replace(self._settings, connect_timeout=self._connect_timeout(request))
+            settings = replace(
+                self._settings,
+                connect_timeout=self._connect_timeout(request),
+                header_timeout=self._header_timeout(request),
+            )
             failure = translate(error, host=origin.address, settings=settings)
             if isinstance(failure, RegistryUnavailable | TLSFailed):
                 report.unreachable()
@@ -176,7 +186,7 @@ class Transport:
             headers, tunnel = headers | tunnel, {}
         # Through a proxy, the name that is resolved here is the proxy's: it may be anywhere.
         session = self._session(request.home if proxy is None else None)
-        async with asyncio.timeout(self._settings.header_timeout):
+        async with asyncio.timeout(self._header_timeout(request)):
             raw = await session.request(
                 request.method,
                 request.url,
@@ -200,6 +210,10 @@ class Transport:
         if request.connect_timeout is None:
             return self._settings.connect_timeout
         return request.connect_timeout
+
+    def _header_timeout(self, request: Request) -> float:
+        longest = self._settings.header_timeout
+        return longest if request.silence is None else min(longest, request.silence)
 
     async def _context(self, settings: TLSSettings) -> ssl.SSLContext:
         made = self._contexts.get(settings)

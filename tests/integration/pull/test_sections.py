@@ -238,7 +238,7 @@ class TestMetadata:
 
     async def test_shared_content(self, tmp_path: Path, registry: FakeRegistry) -> None:
         reference = offer(registry, "app", "v1", IMAGE)
-        async with configured(tmp_path / "root", {}) as store:
+        async with configured(tmp_path / "root", {}, require_layer_access=False) as store:
             await store.service.pull(reference)
             registry.clear_requests()
             await store.service.pull(reference, PullOptions(namespace="other"))

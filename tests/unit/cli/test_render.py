@@ -1,8 +1,12 @@
 """Tables, sizes and times, and nothing foreign that could steer a terminal."""
 
+import io
+import sys
+
 import pytest
 
 from orlop.cli import render
+from orlop.errors import NotFound
 from orlop.testing.memory_service import MemoryService, shelf
 
 APP = shelf()["registry.example/team/app:v1"]
@@ -84,3 +88,31 @@ def test_names_prefer_tags(stocked: MemoryService) -> None:
     only_digest = tuple(name for name in image.names if name.name in {digest, str(image.record.id)})
     assert render.names(type(image)(image.record, only_digest)) == (digest,)
     assert render.names(type(image)(image.record, ())) == ()
+
+
+class Terminal(io.StringIO):
+    """Standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "no_color", "shown"),
+    [
+        (
+            Terminal(),
+            "",
+            "\x1b[31m\x1b[1morlop:\x1b[0m no image\n\x1b[36m\x1b[1mhint:\x1b[0m pull it\n",
+        ),
+        (Terminal(), "1", "orlop: no image\nhint: pull it\n"),
+        (io.StringIO(), "", "orlop: no image\nhint: pull it\n"),
+    ],
+)
+def test_errors_are_coloured_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, no_color: str, shown: str
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    render.error(NotFound("no image", hint="pull it"))
+    assert stream.getvalue() == shown

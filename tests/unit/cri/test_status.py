@@ -8,6 +8,7 @@ import pytest
 from orlop import errors
 from orlop.cri.status import CODES, MESSAGE_LIMIT, pull_status, status
 from orlop.errors import Code
+from orlop.registry.refusal import told
 
 REFERENCE = "registry.example/team/app:v1"
 
@@ -114,3 +115,18 @@ def test_pull_messages_are_short() -> None:
         errors.Stalled("x" * 9999),
     ):
         assert len(pull_status(REFERENCE, error).message) == MESSAGE_LIMIT
+
+
+def test_the_limit_is_in_bytes() -> None:
+    message = pull_status(REFERENCE, errors.RegistryUnavailable("\N{SNOWMAN}" * 999)).message
+    assert MESSAGE_LIMIT - 3 < len(message.encode()) <= MESSAGE_LIMIT
+    assert message.endswith("\N{SNOWMAN}...")
+
+
+def test_the_registrys_own_cause_survives_the_cut() -> None:
+    hosts = [(f"mirror{at}.example", "connection refused " * 9) for at in range(7)]
+    hosts.append(("registry.example", "registry registry.example: certificate has expired"))
+    message = pull_status(REFERENCE, errors.TLSFailed(told(hosts, REFERENCE))).message
+    assert message.startswith(f"{REFERENCE}: registry.example: certificate has expired (before")
+    assert "mirror0.example: connection refused" in message
+    assert len(message.encode()) == MESSAGE_LIMIT

@@ -180,9 +180,9 @@ async def test_protecting_while_a_collection_decides(
             await asyncio.sleep(0)
         async with collector.protect() as protection:
             await protection.add([config])
-            found = await metadata.present_blobs(NS, [config])
+            found = await metadata.known_blobs(NS, [config])
             await collection
-            assert await metadata.present_blobs(NS, [config]) == found
+            assert await metadata.known_blobs(NS, [config]) == found
             if found:
                 blobs.verify(config)
         await collector.collect()
@@ -225,7 +225,7 @@ async def test_a_file_is_not_deleted_under_a_pull_that_brings_it_again(
                 await adding
                 await collection
                 # Either the file was deleted before `add` returned, or it stays.
-                assert await paused.present_blobs(NS, [config]) == set()
+                assert await paused.known_blobs(NS, [config]) == {}
                 await publish(paused, blobs, "a")
                 blobs.verify(config)
             assert await collector.collect() == NOTHING
@@ -288,7 +288,7 @@ async def test_a_file_whose_turn_has_not_come_can_still_be_kept(
         go_on.set()
         await adding
         await collection
-        assert await metadata.present_blobs(NS, digests) == set()
+        assert await metadata.known_blobs(NS, digests) == {}
         assert len(list(blobs.walk())) == 3
 
 

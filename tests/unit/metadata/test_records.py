@@ -35,7 +35,9 @@ async def test_blobs(store: MetadataStore, samples: Samples, clock: ManualClock)
         await store.put_blob(NS, samples.blob(word, kind=word))
     found = await store.blobs(NS)
     assert [blob.digest for blob in found] == sorted(digests[:2], key=str)
-    assert await store.present_blobs(NS, digests) == set(digests[:2])
+    assert await store.known_blobs(NS, digests) == {
+        digest: await store.blob(NS, digest) for digest in digests[:2]
+    }
     assert await store.blob(NS, digests[2]) is None
     clock.advance(1)
     await store.put_blob(NS, samples.blob("a", more="labels"))

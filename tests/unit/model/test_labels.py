@@ -78,3 +78,31 @@ def test_as_many_as_fit() -> None:
     assert labels.fitting("longer", ["abcd", "efgh"], limits) == "abcd"
     assert labels.fitting("too long a key", ["abcd"], limits) == ""
     labels.validate({"key": labels.fitting("key", ["abcd"] * 9, limits)}, limits)
+
+
+def test_repositories_that_a_blob_came_from() -> None:
+    key = labels.distribution_source("registry.example")
+    assert labels.sources({key: "team/app,library/base"}, "registry.example") == (
+        "team/app",
+        "library/base",
+    )
+    assert labels.sources({}, "registry.example") == ()
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "merged"),
+    [
+        ({}, "b", "b"),
+        ({"r": "a"}, "b", "a,b"),
+        ({"r": "a,b,c"}, "b", "a,c,b"),
+        ({"other": "a"}, "b", "b"),
+        # The oldest one does not fit.
+        ({"r": f"{'a' * 2000},{'c' * 2040}"}, "b" * 20, f"{'c' * 2040},{'b' * 20}"),
+    ],
+)
+def test_repositories_add_up(known: dict[str, str], new: str, merged: str) -> None:
+    before = {labels.distribution_source(host): paths for host, paths in known.items()}
+    key = labels.distribution_source("r")
+    found = labels.with_sources(before, {key: new, "x": "y"})
+    assert found == {key: merged, "x": "y"}
+    labels.validate(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -167,6 +168,26 @@ async def test_two_pulls_that_share(bench: Bench) -> None:
     assert len(bench.trees.names()) == 3
     records = await bench.records.real.images("k8s.io")
     assert {record.record.unpacked_bytes for record in records} == {20}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_what_another_pull_has_published_is_not_written_again(
+    bench: Bench, listed: bool
+) -> None:
+    asked: list[int] = []
+
+    async def is_listed() -> bool:
+        asked.append(await images(bench))
+        return listed
+
+    finished = replace(bench.finished(ONE), is_listed=is_listed)
+    await bench.publisher.publish(finished)
+    assert asked == []
+    (first,) = await bench.records.real.images("k8s.io")
+    await bench.publisher.publish(replace(finished, reference=from_user("registry.example/b:v1")))
+    assert asked == [1]
+    (second,) = await bench.records.real.images("k8s.io")
+    assert (first == second) is listed
 
 
 async def test_the_same_image_twice(bench: Bench) -> None:

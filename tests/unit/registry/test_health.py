@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from orlop.registry.health import HealthBook, HealthPolicy, HostHealth, Report
+import pytest
+
+from orlop.registry.health import (
+    HealthBook,
+    HealthPolicy,
+    HostHealth,
+    Report,
+    longest_silence,
+)
 
 POLICY = HealthPolicy(breaks=3, rest=5, longest_rest=20, probe=30, longest_gate=900, hosts=4)
 
@@ -143,3 +151,18 @@ def test_a_good_answer_of_a_host_without_a_record_leaves_none() -> None:
     report.completed()
     assert book.of("a", 0).is_well(0)
     assert book.wait("b", 0) == 0
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(300, 30), (0, 30), (60, 30), (10, 5), (1, 0.5)])
+def test_how_long_a_host_may_be_silent(timeout: float, seconds: float) -> None:
+    assert longest_silence(timeout) == seconds
+
+
+def test_whether_another_host_is_well() -> None:
+    book = HealthBook()
+    assert not book.any_well([], 0)
+    assert book.any_well(["new"], 0)
+    book.of("down", 0).unreachable(0)
+    assert not book.any_well(["down"], 1)
+    assert not book.any_well(["down"], 10), "nobody has probed it yet"
+    assert book.any_well(["down", "new"], 1)
