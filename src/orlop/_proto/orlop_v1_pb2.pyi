@@ -140,14 +140,14 @@ class LayerProgress(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ..., phase: _Optional[str] = ..., downloaded: _Optional[int] = ..., unpacked: _Optional[int] = ...) -> None: ...
 
 class Span(_message.Message):
-    __slots__ = ("activity", "start", "end", "layer", "bytes", "host", "disk", "moments", "totals")
+    __slots__ = ("activity", "start", "end", "layer", "bytes", "host", "writing", "moments", "totals")
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
-    DISK_FIELD_NUMBER: _ClassVar[int]
+    WRITING_FIELD_NUMBER: _ClassVar[int]
     MOMENTS_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     activity: str
@@ -156,10 +156,10 @@ class Span(_message.Message):
     layer: str
     bytes: int
     host: str
-    disk: float
+    writing: float
     moments: _containers.RepeatedScalarFieldContainer[float]
     totals: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, activity: _Optional[str] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., layer: _Optional[str] = ..., bytes: _Optional[int] = ..., host: _Optional[str] = ..., disk: _Optional[float] = ..., moments: _Optional[_Iterable[float]] = ..., totals: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, activity: _Optional[str] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., layer: _Optional[str] = ..., bytes: _Optional[int] = ..., host: _Optional[str] = ..., writing: _Optional[float] = ..., moments: _Optional[_Iterable[float]] = ..., totals: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PullProgress(_message.Message):
     __slots__ = ("reference", "platform", "phase", "elapsed", "layers", "resolved", "error", "spans")

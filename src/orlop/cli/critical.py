@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from orlop.ports.observe import Activity, PullProgress, Span
 
-Cause = Literal["registry", "turn", "processor", "disk", "sync", "other"]
+Cause = Literal["registry", "turn", "processor", "writing", "sync", "other"]
 
 WORDS: Final[Mapping[Cause, str]] = {
     "registry": "the registry",
     "turn": "a free slot",
     "processor": "unpacking",
-    "disk": "the disk",
+    "writing": "hashing and writing",
     "sync": "the sync to disk",
     "other": "other work",
 }
@@ -33,9 +33,9 @@ _CAUSES: Final[Mapping[Activity, Cause]] = {
     "downloading": "registry",
     "pausing": "registry",
     "unpacking": "processor",
-    "settling": "disk",
+    "settling": "writing",
     "syncing": "sync",
-    "publishing": "disk",
+    "publishing": "writing",
 }
 _TOUCH: Final = 1e-9
 
@@ -148,10 +148,10 @@ def _followed(spans: Sequence[Span], last: Span) -> Span | None:
 
 
 def _by_cause(span: Span, end: float) -> Iterator[Wait]:
-    """The span, latest part first: what had arrived and waited for the disk comes last."""
-    written = min(span.disk, end - span.start)
+    """The span, latest part first: what had arrived and had to be written comes last."""
+    written = min(span.writing, end - span.start)
     if written > 0:
-        yield Wait("disk", end - written, end)
+        yield Wait("writing", end - written, end)
     if end - written > span.start:
         yield Wait(_CAUSES[span.activity], span.start, end - written)
 

@@ -86,7 +86,7 @@ _CAUSE_CLASS: Final[Mapping[Cause, str]] = {
     "registry": "registry",
     "turn": "idle",
     "processor": "unpack",
-    "disk": "disk",
+    "writing": "disk",
     "sync": "sync",
     "other": "idle",
 }
@@ -268,7 +268,11 @@ def _told(span: Span) -> str:
         words += f", {render.size(span.bytes)}"
     if span.host:
         words += f" from {span.host}"
-    return f"{words}, {_seconds(span.disk)} held up by the disk" if span.disk > 0.01 else words
+    return (
+        f"{words}, {_seconds(span.writing)} held up by hashing and writing"
+        if span.writing > 0.01
+        else words
+    )
 
 
 def _size(layer: LayerProgress) -> str:
@@ -294,6 +298,6 @@ def _span_json(span: Span) -> dict[str, object]:
         "end": round(span.end, 6),
         "bytes": span.bytes,
         "host": span.host,
-        "disk_seconds": round(span.disk, 6),
+        "writing_seconds": round(span.writing, 6),
         "growth": [[round(at, 6), total] for at, total in span.growth],
     }

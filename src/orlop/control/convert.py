@@ -205,7 +205,7 @@ def _span_to(span: Span) -> pb.Span:
         layer=str(span.layer or ""),
         bytes=span.bytes,
         host=span.host,
-        disk=span.disk,
+        writing=span.writing,
         moments=[at for at, _ in span.growth],
         totals=[total for _, total in span.growth],
     )
@@ -219,7 +219,7 @@ def _span_from(message: pb.Span) -> Span:
         layer=Digest.parse(message.layer) if message.layer else None,
         bytes=message.bytes,
         host=message.host,
-        disk=message.disk,
+        writing=message.writing,
         growth=tuple(zip(message.moments, message.totals, strict=True)),
     )
 

@@ -46,7 +46,7 @@ class Span:
         layer: whose it is; None is the pull's own.
         bytes: of the compressed blob that it has moved on.
         host: where they come from.
-        disk: seconds of it in which what had arrived waited for the disk.
+        writing: seconds of it in which what had arrived waited to be hashed and written.
         growth: ``bytes`` at some moments, both growing.
     """
 
@@ -56,7 +56,7 @@ class Span:
     layer: Digest | None = None
     bytes: int = 0
     host: str = ""
-    disk: float = 0.0
+    writing: float = 0.0
     growth: tuple[tuple[float, int], ...] = ()
 
     @property

@@ -55,9 +55,9 @@ class Recorder:
             self._open.moved(total, now)
 
     def held(self, seconds: float) -> None:
-        """For so long what goes on has waited for the disk."""
+        """For so long what goes on has waited for bytes to be hashed and written."""
         if self._open is not None:
-            self._open.disk += seconds
+            self._open.writing += seconds
 
     def spans(self, start: float, end: float, *, layer: Digest | None = None) -> Iterator[Span]:
         """What was done between ``start`` and ``end``, in seconds after ``start``."""
@@ -75,7 +75,7 @@ class _Open:
         self.start = start
         self.end: float | None = None
         self.host = ""
-        self.disk = 0.0
+        self.writing = 0.0
         self._bytes = 0
         self._points: list[tuple[float, int]] = []
         self._finest = _FINEST
@@ -102,6 +102,6 @@ class _Open:
             layer=layer,
             bytes=max(0, self._bytes - before),
             host=self.host,
-            disk=min(self.disk, own[1] - own[0]),
+            writing=min(self.writing, own[1] - own[0]),
             growth=tuple((at - start, total - before) for at, total in within),
         )

@@ -33,7 +33,7 @@ def test_without_spans_nothing_is_known() -> None:
 def test_a_slow_registry() -> None:
     found = path(
         Span("resolving", 0, 1),
-        Span("downloading", 1, 9, A, 100, disk=1),
+        Span("downloading", 1, 9, A, 100, writing=1),
         Span("unpacking", 1, 9.5, A, 100),
         Span("syncing", 9.5, 9.75),
         Span("publishing", 9.75, 10),
@@ -42,10 +42,10 @@ def test_a_slow_registry() -> None:
     assert found == [
         ("registry", 0, 1),
         ("registry", 1, 8),
-        ("disk", 8, 9),
+        ("writing", 8, 9),
         ("processor", 9, 9.5),
         ("sync", 9.5, 9.75),
-        ("disk", 9.75, 10),
+        ("writing", 9.75, 10),
     ]
 
 
@@ -82,14 +82,14 @@ def test_gaps(idle: Activity | None, cause: Cause) -> None:
     assert path(*spans, seconds=6) == [(cause, 0, 5), ("registry", 5, 6)]
 
 
-def test_settling_is_the_disks() -> None:
+def test_settling_is_writing() -> None:
     found = path(
         Span("unpacking", 0, 2, A),
         Span("unpacking", 0, 3, B),
         Span("settling", 3, 4, B),
         seconds=4,
     )
-    assert found == [("processor", 0, 3), ("disk", 3, 4)]
+    assert found == [("processor", 0, 3), ("writing", 3, 4)]
 
 
 def test_the_sum_is_all_the_time() -> None:

@@ -36,7 +36,7 @@ def test_the_id_alone_goes_to_standard_output(run: Run) -> None:
     assert lines[-2].startswith("orlop: took 0.50 s: downloading 0.20 s at ")
     assert lines[-1] == (
         "orlop: waited for the registry 0.29 s, unpacking 0.10 s,"
-        " the sync to disk 0.10 s, the disk 10 ms"
+        " the sync to disk 0.10 s, hashing and writing 10 ms"
     )
 
 
@@ -53,7 +53,7 @@ def test_json_says_what_the_lines_say(run: Run) -> None:
     assert pull["seconds"] == 0.5
     assert pull["downloaded_bytes"] > pull["present_bytes"] == 0
     assert pull["download_rate"] == round(pull["downloaded_bytes"] / 0.2)
-    assert pull["waited"] == {"registry": 0.29, "processor": 0.1, "sync": 0.1, "disk": 0.01}
+    assert pull["waited"] == {"registry": 0.29, "processor": 0.1, "sync": 0.1, "writing": 0.01}
 
 
 def test_a_timeline_is_a_picture_or_a_document(run: Run, tmp_path: Path) -> None:

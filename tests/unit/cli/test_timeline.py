@@ -48,7 +48,9 @@ def test_everything_is_there() -> None:
     told = [one.text or "" for one in root.iter(f"{SVG}title")]
     for activity in ("resolving", "waiting", "downloading", "unpacking", "syncing", "publishing"):
         assert any(text.startswith(activity) for text in told), activity
-    assert any("50 MB from cdn.example, 0.200 s held up by the disk" in text for text in told)
+    assert any(
+        "50 MB from cdn.example, 0.200 s held up by hashing and writing" in text for text in told
+    )
     assert "waited for unpacking: 1.000 s" in told
     assert {"50 MB/s", "25 MB/s", "1.0 kB, was here", "0.0 s", "4.0 s"} <= set(texts(root))
 
@@ -91,7 +93,7 @@ def test_the_document_has_the_same() -> None:
         "end": 2,
         "bytes": 50_000_000,
         "host": "cdn.example",
-        "disk_seconds": 0.2,
+        "writing_seconds": 0.2,
         "growth": [[1.5, 10], [2, 50]],
     }
     assert (document["seconds"], document["error"], document["digest"]) == (4.0, "", None)
