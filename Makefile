@@ -43,11 +43,12 @@ format: .venv/development ## put the code in form
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: .venv/development ## pulls in turns with containerd, on fresh file systems (root; takes minutes)
-	@tools/test-servers debootstrap
-	$(BIN)/python -m bench.pull
-	$(BIN)/python -m bench.limit
+bench: .venv/development ## pulls in turns with other programs, on fresh file systems (root; takes minutes)
+	@tools/test-servers debootstrap podman
+	$(BIN)/python -m bench.pull --all --chart docs/bench.svg
+	$(BIN)/python -m bench.limit --json .cache/bench/limit.json
 	$(BIN)/python -m bench.download
+	$(BIN)/python -m bench.scale --json .cache/bench/scale.json
 
 crash: .venv/development ## kill pulls and removals at every change of the disk (root)
 	$(BIN)/python -m pytest tests/crash

@@ -2,18 +2,21 @@
 
 It runs as it comes: three downloads at a time, the overlayfs snapshotter,
 and ``unpigz`` for gzip where that is installed. ``containerd-go`` is the same
-with Go's own gzip.
+with Go's own gzip. ``BENCH_CONTAINERD`` names another program than the installed one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from bench.peer import Peer
 
 if TYPE_CHECKING:
     from bench.peer import Layout
 
+_PROGRAM: Final = os.environ.get("BENCH_CONTAINERD", "containerd")
 _CONFIGURATION = """\
 version = 2
 root = "{root}"
@@ -48,12 +51,15 @@ def _configure(layout: Layout) -> str:
 
 
 def _daemon(layout: Layout) -> list[str]:
-    return ["containerd", "--config", str(layout.configuration)]
+    return [_PROGRAM, "--config", str(layout.configuration)]
 
 
 def _pull(layout: Layout, reference: str) -> list[str]:
     options = ["--address", str(layout.socket), "--namespace", "k8s.io"]
-    return ["ctr", *options, "images", "pull", "--hosts-dir", str(layout.certs), reference]
+    # Releases have the client beside the daemon.
+    beside = Path(_PROGRAM).with_name("ctr")
+    program = str(beside) if beside.exists() else "ctr"
+    return [program, *options, "images", "pull", "--hosts-dir", str(layout.certs), reference]
 
 
 CONTAINERD = Peer(
@@ -61,7 +67,7 @@ CONTAINERD = Peer(
     configure=_configure,
     daemon=_daemon,
     pull=_pull,
-    version=("containerd", "--version"),
+    version=(_PROGRAM, "--version"),
 )
 
 CONTAINERD_GO = Peer(
@@ -69,6 +75,6 @@ CONTAINERD_GO = Peer(
     configure=_configure,
     daemon=_daemon,
     pull=_pull,
-    version=("containerd", "--version"),
+    version=(_PROGRAM, "--version"),
     environment={"CONTAINERD_DISABLE_PIGZ": "1"},
 )

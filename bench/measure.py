@@ -6,20 +6,26 @@ Decides nothing about order or repetition; `bench.pull` does.
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import subprocess
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cri import pull_image, serves
-from bench.peer import SNAPSHOTS, Layout, allow_plain_http
-from bench.process import MemorySampler, running
+from bench.peer import Layout, allow_plain_http
+from bench.process import Daemon, MemorySampler, running
 from tests.rigs.disk import loop_ext4
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
     from bench.image import Image
     from bench.peer import Peer
     from bench.registry import Registry
@@ -36,7 +42,7 @@ class Sample:
         seconds: From the call to its answer.
         flush_seconds: How long the file system needed afterwards to be on disk.
         memory: Peak of the service's processes in bytes, shared pages once.
-        cpu_seconds: Processor time of the daemon's whole life, of start and end too.
+        cpu_seconds: Processor time of the client and of the daemon's whole life.
         entries: Files, directories and the like in all snapshots.
         load: The machine's load average of one minute when the run began.
     """
@@ -56,11 +62,12 @@ def measure(
     """Pulls an image once with a service that has nothing yet.
 
     Args:
-        peer: The service.
+        peer: The service or program.
         image: The image; the registry has it.
         tag: Which of its compressions.
         registry: Where from.
-        via: ``cri``, the same client for every service, or ``cli``, its own.
+        via: ``cri``, the same client for every service, or ``cli``, its own; who has
+            no daemon has its own alone.
         scratch: An existing directory for the disk's file.
 
     Raises:
@@ -77,24 +84,23 @@ def measure(
         allow_plain_http(layout, registry.host)
         layout.configuration.write_text(peer.configure(layout))
         drop_caches()
-        with running(
-            peer.daemon(layout),
-            ready=lambda: serves(layout.socket),
-            log=layout.state / "log",
-            environment=peer.environment,
-        ) as daemon:
+        serve = partial(_serve, peer, layout) if peer.daemon is not None else _no_daemon
+        with serve() as daemon:
             registry.warm(image, tag)
             with MemorySampler() as memory:
-                memory.add(daemon.pid)
+                if daemon.pid:
+                    memory.add(daemon.pid)
+                used = children_cpu_seconds()
                 started = time.perf_counter()
-                if via == "cri":
+                if via == "cri" and peer.daemon is not None:
                     pull_image(layout.socket, reference)
                 else:
                     _run_client(peer.pull(layout, reference), memory)
                 pulled = time.perf_counter()
+                client = children_cpu_seconds() - used
             subprocess.run(["sync", "--file-system", str(disk)], check=True)
             flushed = time.perf_counter()
-            entries = count_entries(layout.root / SNAPSHOTS)
+            entries = count_entries(layout.root.glob(peer.trees))
     if entries == 0:
         message = f"{peer.name} answered, but has no files of {reference}"
         raise RuntimeError(message)
@@ -103,7 +109,7 @@ def measure(
         seconds=pulled - started,
         flush_seconds=flushed - pulled,
         memory=memory.peak,
-        cpu_seconds=daemon.cpu_seconds,
+        cpu_seconds=daemon.cpu_seconds + client,
         entries=entries,
         load=load,
     )
@@ -115,14 +121,34 @@ def drop_caches() -> None:
     _DROP_CACHES.write_text("3")
 
 
-def count_entries(snapshots: Path) -> int:
-    """Counts what is in the ``fs`` directories of snapshots, whiteouts apart."""
+def count_entries(trees: Iterable[Path]) -> int:
+    """Counts what is in the trees of the layers, whiteouts apart."""
     count = 0
-    for snapshot in snapshots.iterdir():
-        for directory, names, files in os.walk(snapshot / "fs"):
+    for tree in trees:
+        for directory, names, files in os.walk(tree):
             count += len(names)
             count += sum(not _is_whiteout(os.path.join(directory, name)) for name in files)
     return count
+
+
+def children_cpu_seconds() -> float:
+    """Processor time of all children that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _serve(peer: Peer, layout: Layout) -> AbstractContextManager[Daemon]:
+    assert peer.daemon is not None
+    return running(
+        peer.daemon(layout),
+        ready=lambda: serves(layout.socket),
+        log=layout.state / "log",
+        environment=peer.environment,
+    )
+
+
+def _no_daemon() -> AbstractContextManager[Daemon]:
+    return nullcontext(Daemon(pid=0))
 
 
 def _is_whiteout(path: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a measurement must know of a service that pulls images.
+"""What a measurement must know of a service, or a program, that pulls images.
 
-The services themselves are in modules of their own; the measurement treats
-them alike.
+The peers themselves are in modules of their own; the measurement treats them alike,
+but for the client of those that have no daemon.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
-"""Below the root of every peer: one directory a snapshot, its files in ``fs``."""
+"""Below the root of every service: one directory a snapshot, its files in ``fs``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +48,25 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A service, as data.
+    """A service or a program, as data.
 
     Attributes:
         name: What the table calls it.
         configure: Returns the text of its configuration.
-        daemon: Returns the command that serves.
+        daemon: Returns the command that serves; None where ``pull`` does all the work.
         pull: Returns the command that pulls a reference without the CRI.
         version: The command that prints its version.
         environment: Variables of the daemon.
+        trees: Patterns of the directories below its root that hold the unpacked files.
     """
 
     name: str
     configure: Callable[[Layout], str]
-    daemon: Callable[[Layout], list[str]]
+    daemon: Callable[[Layout], list[str]] | None
     pull: Callable[[Layout, str], list[str]]
     version: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    trees: str = f"{SNAPSHOTS}/*/fs"
 
     def read_version(self) -> str:
         """Asks the program for its version."""

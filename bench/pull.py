@@ -2,6 +2,7 @@
 
     python -m bench.pull                          # orlop against containerd
     python -m bench.pull --only containerd
+    python -m bench.pull --all                    # every peer, also those without a daemon
     python -m bench.pull --tiny                   # a smoke test, in seconds
 
 Every pull is on a fresh file system with cold caches and a warm registry. The
@@ -20,11 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.chart import draw
 from bench.containerd import CONTAINERD, CONTAINERD_GO
 from bench.image import CACHE, RECIPES, obtain
 from bench.layer import LAYER_TYPES
 from bench.measure import measure
 from bench.orlop import ORLOP, ORLOP_NOSYNC
+from bench.programs import PODMAN, SKOPEO_UMOCI
 from bench.registry import serving
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
     from bench.measure import Sample
     from bench.peer import Peer
 
-PEERS = {peer.name: peer for peer in (CONTAINERD, CONTAINERD_GO, ORLOP, ORLOP_NOSYNC)}
+_ALL = (CONTAINERD, CONTAINERD_GO, PODMAN, SKOPEO_UMOCI, ORLOP, ORLOP_NOSYNC)
+PEERS = {peer.name: peer for peer in _ALL}
 
 
 def render(samples: Sequence[Sample]) -> str:
@@ -112,14 +116,19 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         help="measure this service; repeat for several (default: containerd and orlop)",
     )
+    parser.add_argument("--all", action="store_true", help="measure every service and program")
     parser.add_argument("--pairs", type=int, default=3, help="pulls of each service")
-    parser.add_argument("--json", type=Path, help="write all samples to this file")
+    parser.add_argument(
+        "--json", type=Path, help="write all samples to this file (default: in .cache/bench)"
+    )
+    parser.add_argument("--chart", type=Path, help="draw the medians as an SVG file")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
-    peers: list[Peer] = [PEERS[name] for name in arguments.only or ("containerd", "orlop")]
+    names = list(PEERS) if arguments.all else arguments.only or ["containerd", "orlop"]
+    peers: list[Peer] = [PEERS[name] for name in names]
     facts = {
         **describe_machine(),
         **{peer.name: peer.read_version() for peer in peers},
@@ -145,9 +154,11 @@ def main() -> None:
     for name, fact in facts.items():
         print(f"{name}: {fact}")
     print(render(samples))
-    if arguments.json:
-        document = {**facts, "samples": [asdict(sample) for sample in samples]}
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    document = {**facts, "samples": [asdict(sample) for sample in samples]}
+    path = arguments.json or CACHE / f"pull-{arguments.image}-{arguments.tag}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    if arguments.chart:
+        arguments.chart.write_text(draw(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

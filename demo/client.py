@@ -40,9 +40,9 @@ class CriClient:
         """ListImages."""
         return list((await self._images.ListImages(pb.ListImagesRequest())).images)
 
-    async def status(self, text: str) -> pb.ImageStatusResponse:
-        """ImageStatus, with everything there is to know."""
-        request = pb.ImageStatusRequest(image=pb.ImageSpec(image=text), verbose=True)
+    async def status(self, text: str, *, verbose: bool = True) -> pb.ImageStatusResponse:
+        """ImageStatus; verbose is with everything there is to know."""
+        request = pb.ImageStatusRequest(image=pb.ImageSpec(image=text), verbose=verbose)
         answer: pb.ImageStatusResponse = await self._images.ImageStatus(request)
         return answer
 

@@ -19,15 +19,7 @@ from demo.client import CriClient
 from demo.surroundings import Daemon
 from orlop.linux.clock import SystemClock
 from orlop.metadata.store import MetadataStore
-from orlop.model.digest import Digest
-from orlop.ports.metadata import (
-    BlobRecord,
-    ImageName,
-    ImageRecord,
-    Publication,
-    SnapshotRecord,
-    Target,
-)
+from tests.rigs.many import publication
 from tests.system.rig import Program
 
 if TYPE_CHECKING:
@@ -36,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 IMAGES: Final = 1000
-LAYERS: Final = 4
 SLACK: Final = 3.0
 
 COMMAND_SECONDS: Final = 0.3
@@ -80,10 +71,10 @@ async def _fill(root: Path) -> None:
     trees = root / EMPTY / "snapshots"
     async with MetadataStore.open(str(database), SystemClock()) as store:
         for number in range(IMAGES):
-            publication = _publication(number)
-            for snapshot in publication.snapshots:
+            made = publication(number)
+            for snapshot in made.snapshots:
                 os.makedirs(trees / str(snapshot.directory) / "fs", mode=0o700)
-            await store.publish("k8s.io", publication)
+            await store.publish("k8s.io", made)
 
 
 async def _list(address: str) -> list[float]:
@@ -101,44 +92,3 @@ def _timed(orlop: Program) -> float:
     begun = time.monotonic()
     orlop.output("images")
     return time.monotonic() - begun
-
-
-def _publication(number: int) -> Publication:
-    """What a pull of the image with this number would publish."""
-    config, manifest = _digest(f"config {number}"), _digest(f"manifest {number}")
-    layers = [_digest(f"layer {number} {layer}") for layer in range(LAYERS)]
-    chain = [str(_digest(f"chain {number} {layer}")) for layer in range(LAYERS)]
-    name = f"registry.example/team/application-{number}"
-    target = Target("application/vnd.oci.image.manifest.v1+json", manifest, 1000)
-    names = (f"{name}:v1", f"{name}@{manifest}", str(config))
-    return Publication(
-        blobs=[BlobRecord(digest, 1000) for digest in (config, manifest, *layers)],
-        snapshots=[
-            SnapshotRecord(
-                snapshotter="overlayfs",
-                key=key,
-                directory=number * LAYERS + layer + 1,
-                kind="committed",
-                parent=chain[layer - 1] if layer else "",
-                bytes=4096,
-                inodes=1,
-            )
-            for layer, key in enumerate(chain)
-        ],
-        record=ImageRecord(
-            id=config,
-            manifest=manifest,
-            platform="linux/amd64",
-            snapshotter="overlayfs",
-            chain_id=chain[-1],
-            user="1000",
-            content_bytes=1000 * (LAYERS + 2),
-            unpacked_bytes=4096 * LAYERS,
-            synced=True,
-        ),
-        names=[ImageName(one, target, config) for one in names],
-    )
-
-
-def _digest(word: str) -> Digest:
-    return Digest.of(word.encode())

@@ -32,6 +32,7 @@ KNOWN_HOSTS: Final = frozenset(
         "registry-1.docker.io",
         "semver.org",
         "www.apache.org",
+        "www.w3.org",  # the names of XML
     }
 )
 """Real names that addresses may have: those that the program itself must know, those

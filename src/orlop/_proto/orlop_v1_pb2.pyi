@@ -139,8 +139,30 @@ class LayerProgress(_message.Message):
     unpacked: int
     def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ..., phase: _Optional[str] = ..., downloaded: _Optional[int] = ..., unpacked: _Optional[int] = ...) -> None: ...
 
+class Span(_message.Message):
+    __slots__ = ("activity", "start", "end", "layer", "bytes", "host", "writing", "moments", "totals")
+    ACTIVITY_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    WRITING_FIELD_NUMBER: _ClassVar[int]
+    MOMENTS_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    activity: str
+    start: float
+    end: float
+    layer: str
+    bytes: int
+    host: str
+    writing: float
+    moments: _containers.RepeatedScalarFieldContainer[float]
+    totals: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, activity: _Optional[str] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., layer: _Optional[str] = ..., bytes: _Optional[int] = ..., host: _Optional[str] = ..., writing: _Optional[float] = ..., moments: _Optional[_Iterable[float]] = ..., totals: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class PullProgress(_message.Message):
-    __slots__ = ("reference", "platform", "phase", "elapsed", "layers", "resolved", "error")
+    __slots__ = ("reference", "platform", "phase", "elapsed", "layers", "resolved", "error", "spans")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +170,7 @@ class PullProgress(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     reference: str
     platform: str
     phase: str
@@ -155,7 +178,8 @@ class PullProgress(_message.Message):
     layers: _containers.RepeatedCompositeFieldContainer[LayerProgress]
     resolved: str
     error: str
-    def __init__(self, reference: _Optional[str] = ..., platform: _Optional[str] = ..., phase: _Optional[str] = ..., elapsed: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[LayerProgress, _Mapping]]] = ..., resolved: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, reference: _Optional[str] = ..., platform: _Optional[str] = ..., phase: _Optional[str] = ..., elapsed: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[LayerProgress, _Mapping]]] = ..., resolved: _Optional[str] = ..., error: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
 
 class PullResponse(_message.Message):
     __slots__ = ("progress", "image", "error")

@@ -10,7 +10,7 @@ from orlop.model.digest import Digest
 from orlop.model.quote import quote
 from orlop.plugins.host import PluginState, Reloaded
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
-from orlop.ports.observe import LayerProgress, PullProgress
+from orlop.ports.observe import LayerProgress, PullProgress, Span
 from orlop.ports.registry import Credentials
 from orlop.ports.service import (
     CheckReport,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.plugins.host import State
-    from orlop.ports.observe import LayerPhase, PullPhase
+    from orlop.ports.observe import Activity, LayerPhase, PullPhase
 
 
 def image_to(image: Image, *, pinned: bool) -> pb.Image:
@@ -170,6 +170,7 @@ def progress_to(progress: PullProgress) -> pb.PullProgress:
         ],
         resolved=str(progress.resolved or ""),
         error=progress.error,
+        spans=map(_span_to, progress.spans),
     )
 
 
@@ -192,6 +193,34 @@ def progress_from(message: pb.PullProgress) -> PullProgress:
         ),
         resolved=Digest.parse(message.resolved) if message.resolved else None,
         error=message.error,
+        spans=tuple(map(_span_from, message.spans)),
+    )
+
+
+def _span_to(span: Span) -> pb.Span:
+    return pb.Span(
+        activity=span.activity,
+        start=span.start,
+        end=span.end,
+        layer=str(span.layer or ""),
+        bytes=span.bytes,
+        host=span.host,
+        writing=span.writing,
+        moments=[at for at, _ in span.growth],
+        totals=[total for _, total in span.growth],
+    )
+
+
+def _span_from(message: pb.Span) -> Span:
+    return Span(
+        activity=cast("Activity", message.activity),
+        start=message.start,
+        end=message.end,
+        layer=Digest.parse(message.layer) if message.layer else None,
+        bytes=message.bytes,
+        host=message.host,
+        writing=message.writing,
+        growth=tuple(zip(message.moments, message.totals, strict=True)),
     )
 
 

@@ -129,9 +129,14 @@ class ImageMounts:
     async def forget_lost(self, namespace: str) -> None:
         """At start: drop the snapshots of mounts that are gone."""
         for snapshotter in self._snapshotters.values():
-            for record in await snapshotter.walk(namespace):
-                if await asyncio.to_thread(self._is_lost, record):
-                    await snapshotter.remove(namespace, record.key)
+            records = await snapshotter.walk(namespace)
+            # There may be tens of thousands: one thread looks at all.
+            for key in await asyncio.to_thread(self._lost, records):
+                await snapshotter.remove(namespace, key)
+
+    def _lost(self, records: Iterable[SnapshotRecord]) -> list[str]:
+        """Keys of those that were mounted and are no more."""
+        return [record.key for record in records if self._is_lost(record)]
 
     def _is_lost(self, record: SnapshotRecord) -> bool:
         target = record.labels.get(labels.MOUNT_TARGET)

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 PullPhase = Literal["queued", "resolving", "pulling", "syncing", "publishing", "done", "failed"]
 LayerPhase = Literal["waiting", "downloading", "unpacking", "staged", "present"]
+Activity = Literal[
+    "resolving",  # asking the registry, planning
+    "waiting",  # for a slot
+    "downloading",
+    "pausing",  # before a registry that failed is asked again
+    "unpacking",
+    "settling",  # taking from the layers below what is theirs to tell
+    "syncing",
+    "publishing",
+]
+"""What a pull, or one of its layers, does for some time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +39,38 @@ class LayerProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """One activity from its start to its end, in seconds since the pull began.
+
+    Attributes:
+        layer: whose it is; None is the pull's own.
+        bytes: of the compressed blob that it has moved on.
+        host: where they come from.
+        writing: seconds of it in which what had arrived waited to be hashed and written.
+        growth: ``bytes`` at some moments, both growing.
+    """
+
+    activity: Activity
+    start: float
+    end: float
+    layer: Digest | None = None
+    bytes: int = 0
+    host: str = ""
+    writing: float = 0.0
+    growth: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
 class PullProgress:
-    """One pull at one moment. ``elapsed`` in seconds; ``error`` is set when it failed."""
+    """One pull at one moment. ``elapsed`` in seconds; ``error`` is set when it failed.
+
+    ``spans`` tell where the time went; they are in the last picture of a pull alone.
+    """
 
     reference: str
     platform: str
@@ -38,6 +79,7 @@ class PullProgress:
     layers: tuple[LayerProgress, ...] = ()
     resolved: Digest | None = None
     error: str = ""
+    spans: tuple[Span, ...] = ()
 
     @property
     def total(self) -> int:

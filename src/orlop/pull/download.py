@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from orlop.pull.patience import Patience
 from orlop.pull.pending import PendingBlob
 from orlop.pull.ranges import in_parts
 from orlop.pull.space import Ledger
+from orlop.pull.timeline import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Iterator
@@ -72,6 +74,7 @@ class Terms:
     Attributes:
         patience: with one download.
         jitter: random values from 0 to 1.
+        now: seconds of a monotonic clock.
         ledger: is told what is still to come.
         speed: bounds all downloads together; None is as fast as possible.
         part_bytes: size of the parts that a blob is fetched in, side by side; 0 is in one piece.
@@ -80,6 +83,7 @@ class Terms:
 
     patience: Callable[[], Patience] = Patience
     jitter: Callable[[], float] = random.random
+    now: Callable[[], float] = time.monotonic
     ledger: Ledger = field(default_factory=Ledger)
     speed: Speed | None = None
     part_bytes: int = 0
@@ -110,6 +114,7 @@ class Download:
         waiting: True until there is a slot for it.
         generation: how often it was started over; bytes of different ones do not mix.
         repositories: whose readers may have it; who comes from elsewhere has to show that.
+        record: where its time goes.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class Download:
         self.waiting = True
         self.generation = 0
         self.repositories = {repository}
+        self.record = Recorder()
         self._key = descriptor.digest if key is None else key
         self._store = store
         self._slots = slots
@@ -172,15 +178,18 @@ class Download:
 
     async def run(self) -> None:
         """Fetch and verify; the ingest is ready to be published afterwards."""
+        self.record.begin("waiting", self._terms.now())
         try:
             async with self._slots.taken():
                 self.waiting = False
+                self.record.begin("downloading", self._terms.now())
                 await self._fetch(await in_thread(self._open))
                 self._complete = True
         except BaseException:
             self._failed = True
             raise
         finally:
+            self.record.end(self._terms.now())
             self._opened.set()
             self._tell()
 
@@ -312,7 +321,9 @@ class Download:
             if pause is None:
                 raise denial or failure
             furthest = max(furthest, ingest.offset)
+            self.record.begin("pausing", self._terms.now())
             await asyncio.sleep(pause)
+            self.record.begin("downloading", self._terms.now())
 
     def _has_parts(self, offset: int) -> bool:
         """True when there is enough after ``offset`` to fetch it in parts."""
@@ -349,6 +360,7 @@ class Download:
     async def _copy(self, stream: BlobStream, ingest: Ingest) -> None:
         """Read on while a thread hashes and writes what came before."""
         skip = ingest.offset - stream.start  # the registry ignored the range
+        before, now = self.fetched, self._terms.now
 
         def written() -> None:
             left = self.descriptor.size - ingest.offset
@@ -361,8 +373,11 @@ class Download:
                 self.fetched += len(chunk)
                 new = chunk[skip:] if skip else chunk
                 skip -= len(chunk) - len(new)
+                arrived = now()
+                self.record.moved(self.fetched - before, arrived, host=self.traffic.host)
                 if new:
                     await appender.add(new)
+                    self.record.held(now() - arrived)
                 if self._terms.speed is not None:
                     await self._terms.speed.rest(len(chunk))
 

@@ -18,6 +18,7 @@ from orlop.ports.unpack import Unpacked, UnpackJob
 from orlop.pull.completion import in_thread
 from orlop.pull.download import Restarted, StoredBlob
 from orlop.pull.pending import PendingTree, TreeState
+from orlop.pull.timeline import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +51,7 @@ class Layer:
 
     Attributes:
         consumed: bytes of the blob that have become files.
+        record: where its time goes.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Layer:
     ) -> None:
         self.plan = plan
         self.consumed = 0
+        self.record = Recorder()
         self._staging = staging
         self._unpacker = unpacker
         self._store = store
@@ -96,6 +99,7 @@ class Layer:
         """See ``orlop.ports.unpack.UnpackProgress``."""
         # What programs make of a blob may be longer.
         self.consumed = min(consumed, self.plan.descriptor.size)
+        self.record.moved(self.consumed, self._clock.monotonic())
 
     async def run(self) -> None:
         """Unpack, then take from the layers below what is theirs to tell."""
@@ -115,6 +119,7 @@ class Layer:
             self.tree.usage = await in_thread(lambda: self._staging.measure(staged))
         for kind, number in result.dropped.items():
             self._observer.attribute_dropped(kind, number)
+        self.record.end(self._clock.monotonic())
 
     async def release(self) -> None:
         """Remove the tree unless it has become a snapshot, and let go what it was made from."""
@@ -134,6 +139,7 @@ class Layer:
             await in_thread(lambda: self._staging.delete(tree.staged.directory))
 
     async def _parents(self) -> None:
+        self.record.end(self._clock.monotonic())
         if self.below is not None:
             await self.below.done()
 
@@ -177,6 +183,7 @@ class Layer:
 
     async def _process(self, mode: ApplyMode) -> Unpacked:
         """Unpack what the programs make of the blob; without any, the blob as it arrives."""
+        self.record.begin("waiting", self._clock.monotonic())
         descriptor, steps = self.plan.descriptor, self.plan.steps
         if not steps:
             async with self._source() as source, self._slots.taken():
@@ -194,6 +201,7 @@ class Layer:
     async def _unpack_from(self, source: Source, mode: ApplyMode, size: int) -> Unpacked:
         self.consumed = 0
         started = self._clock.monotonic()
+        self.record.begin("unpacking", started)
         opened = ExitStack()
         try:
             async with self._places.shared():
@@ -214,7 +222,7 @@ class Layer:
         self._observer.layer_unpacked(
             self.plan.descriptor.digest, self._clock.monotonic() - started, result.uncompressed
         )
-        self.consumed = self.plan.descriptor.size
+        self.unpacked(self.plan.descriptor.size)
         return result
 
     def _open_target(self, mode: ApplyMode, opened: ExitStack) -> int:
@@ -239,6 +247,7 @@ class Layer:
 
     async def _settle(self, result: Unpacked) -> bool:
         await self._parents()
+        self.record.begin("settling", self._clock.monotonic())
         staged = self.tree.staged
         async with self._places.shared():
             lower = self._lower()

@@ -132,6 +132,7 @@ def _terms(settings: PullSettings, ledger: Ledger, clock: Clock) -> Terms:
     parallel = limit if limit > 0 else _PARALLEL
     part = min(settings.part_bytes, settings.limits.parts_bytes // parallel)
     return Terms(
+        now=clock.monotonic,
         ledger=ledger,
         speed=Speed(TokenBucket(rate, rate * _BURST_SECONDS), clock) if rate else None,
         part_bytes=part if part >= _SMALLEST_PART else 0,

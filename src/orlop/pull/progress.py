@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.ports.observe import LayerProgress, PullProgress
+from orlop.pull.timeline import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from orlop.model.digest import Digest
     from orlop.ports.clock import Clock
-    from orlop.ports.observe import LayerPhase, PullPhase
+    from orlop.ports.observe import Activity, LayerPhase, PullPhase, Span
     from orlop.pull.download import Download
     from orlop.pull.layer import Layer
     from orlop.pull.plan import LayerPlan, Plan
+
+_OWN: Final[Mapping[PullPhase, Activity]] = {
+    "resolving": "resolving",
+    "syncing": "syncing",
+    "publishing": "publishing",
+}
+"""What a pull does itself; all else is done by its layers."""
 
 
 class Tracker:
@@ -23,7 +31,6 @@ class Tracker:
     def __init__(self, reference: str, platform: str, clock: Clock) -> None:
         self.reference = reference
         self.platform = platform
-        self.phase: PullPhase = "queued"
         self.error = ""
         self.resolved: Digest | None = None
         self.plan: Plan | None = None
@@ -32,6 +39,22 @@ class Tracker:
         self._clock = clock
         self._started = clock.monotonic()
         self._ended: float | None = None
+        self._phase: PullPhase = "queued"
+        self._record = Recorder()
+
+    @property
+    def phase(self) -> PullPhase:
+        """What the pull is doing."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: PullPhase) -> None:
+        self._phase = phase
+        now = self._clock.monotonic()
+        if (activity := _OWN.get(phase)) is not None:
+            self._record.begin(activity, now)
+        else:
+            self._record.end(now)
 
     def end(self, phase: PullPhase, error: str = "") -> None:
         """Stop the clock."""
@@ -51,7 +74,20 @@ class Tracker:
             layers=tuple(self._layer(layer) for layer in layers),
             resolved=self.resolved,
             error=self.error,
+            spans=() if self._ended is None else tuple(self._spans(self._ended)),
         )
+
+    def _spans(self, ended: float) -> Iterator[Span]:
+        """Where the time went; a layer's as long as this pull had to do with it."""
+        yield from self._record.spans(self._started, ended)
+        told = set()
+        for plan in self.plan.layers if self.plan is not None else ():
+            digest = plan.descriptor.digest
+            if digest not in told and (download := self.downloads.get(digest)) is not None:
+                yield from download.record.spans(self._started, ended, layer=digest)
+            told.add(digest)
+            if (layer := self.layers.get(plan.chain_id)) is not None:
+                yield from layer.record.spans(self._started, ended, layer=digest)
 
     def _layer(self, plan: LayerPlan) -> LayerProgress:
         size = plan.descriptor.size
@@ -62,12 +98,12 @@ class Tracker:
         return LayerProgress(
             digest=plan.descriptor.digest,
             size=size,
-            phase=self._phase(plan, downloaded, unpacked, download),
+            phase=self._phase_of(plan, downloaded, unpacked, download),
             downloaded=downloaded,
             unpacked=unpacked,
         )
 
-    def _phase(
+    def _phase_of(
         self, plan: LayerPlan, downloaded: int, unpacked: int, download: Download | None
     ) -> LayerPhase:
         if not plan.fetch and not plan.unpack:

@@ -62,9 +62,14 @@ class Meter:
 
 
 class SharedTraffic:
-    """The traffic of one download, for all pulls that wait for it."""
+    """The traffic of one download, for all pulls that wait for it.
+
+    Attributes:
+        host: that was asked last.
+    """
 
     def __init__(self) -> None:
+        self.host = ""
         self._meters: list[Meter] = []
         self._hosts: list[str] = []  # one element a request that is waited for
 
@@ -83,6 +88,7 @@ class SharedTraffic:
 
     def request_started(self, host: str) -> None:
         """See ``orlop.ports.registry.Traffic``."""
+        self.host = host
         self._hosts.append(host)
         for meter in self._meters:
             meter.request_started(host)

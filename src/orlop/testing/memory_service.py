@@ -30,7 +30,7 @@ from orlop.model.platform import Platform, rank
 from orlop.model.reference import from_user
 from orlop.ports.gc import Chain, DiskUsage, Explanation, ImageUsage, Link
 from orlop.ports.metadata import Image, ImageName, ImageRecord, Target, Usage
-from orlop.ports.observe import LayerProgress, PullProgress
+from orlop.ports.observe import LayerProgress, PullProgress, Span
 from orlop.ports.service import (
     CheckReport,
     ExportOptions,
@@ -158,7 +158,7 @@ class MemoryService:
                 self._running[key] = picture
                 show(picture)
                 await self._held(named)
-            show(replace(picture, phase="done"))
+            show(replace(picture, phase="done", spans=_spans(picture)))
             return self.put(str(named), built)
         except asyncio.CancelledError:
             self.cancelled.append(str(named))
@@ -410,6 +410,19 @@ def _record(built: BuiltImage) -> ImageRecord:
         synced=True,
         created_at=NOW,
     )
+
+
+def _spans(picture: PullProgress) -> tuple[Span, ...]:
+    """Where its time would have gone."""
+    layers = [
+        span
+        for layer in picture.layers
+        for span in (
+            Span("downloading", 0.1, 0.3, layer.digest, layer.size, "registry.example", 0.01),
+            Span("unpacking", 0.1, 0.4, layer.digest, layer.size, growth=((0.4, layer.size),)),
+        )
+    ]
+    return (Span("resolving", 0.0, 0.1), *layers, Span("syncing", 0.4, picture.elapsed))
 
 
 def _pictures(start: PullProgress, built: BuiltImage) -> list[PullProgress]:

@@ -6,10 +6,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from orlop.testing.fake_registry import FakeRegistry
+from orlop.testing.images import build_image, build_layer
+from orlop.testing.layers import file
 
 pytestmark = pytest.mark.root
 
@@ -68,6 +72,34 @@ async def test_the_life_of_a_daemon(directory: Path) -> None:
         await asyncio.wait_for(daemon.communicate(), LIMIT)
         assert daemon.returncode == 0
     assert (await run("images", "--address", options[-1]))[0] == 75
+
+
+@pytest.mark.parametrize("where", ["daemon", "root"])
+async def test_where_the_time_of_a_pull_went(directory: Path, where: str) -> None:
+    image = build_image([build_layer([file(name, b"x" * 200_000)]) for name in "ab"])
+    path = directory / "pull.json"
+    async with FakeRegistry() as registry, AsyncExitStack() as stack:
+        for blob in image.blobs.values():
+            registry.add_blob(blob)
+        registry.add_manifest("app", "v1", image.manifest, image.media_type)
+        options = ["--root", f"{directory}/root"]
+        if where == "daemon":
+            daemon = await stack.enter_async_context(started("daemon", *daemon_options(directory)))
+            assert daemon.stderr is not None
+            await asyncio.wait_for(daemon.stderr.readline(), LIMIT)
+            options = daemon_options(directory)[-2:]
+        name = f"{registry.address}/app:v1"
+        code, _, err = await run("pull", name, "--timeline", str(path), *options)
+    assert code == 0, err
+    pulled, took, waited = err.splitlines()[-3:]
+    assert pulled.startswith(f"orlop: pulled {name}: ")
+    assert took.startswith("orlop: took ")
+    assert waited.startswith("orlop: waited for ")
+    spans = json.loads(path.read_text())["spans"]
+    layers = {str(layer.digest) for layer in image.layers}
+    assert {one["layer"] for one in spans if one["activity"] == "downloading"} == layers
+    assert {one["layer"] for one in spans if one["activity"] == "unpacking"} == layers
+    assert {"resolving", "syncing", "publishing"} <= {one["activity"] for one in spans}
 
 
 async def test_a_wrong_configuration_is_told(directory: Path) -> None:

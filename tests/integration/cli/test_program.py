@@ -54,7 +54,7 @@ async def test_the_life_of_an_image(served: Served, tmp_path: Path) -> None:
     assert (code, out) == (0, f"{shelf()[APP].id}\n")
     assert "\x1b" not in err
     assert err.startswith(f"orlop: {APP}: resolving\n")
-    assert err.splitlines()[-1].startswith(f"orlop: pulled {APP}: ")
+    assert err.splitlines()[-3].startswith(f"orlop: pulled {APP}: ")
     served.service.pins.add(shelf()[APP].id)
     (image,) = json.loads((await served.run("images", "-o", "json"))[1])
     assert image["pinned"] is True
@@ -109,9 +109,11 @@ async def test_bars_on_a_terminal(served: Served, on_terminal: OnTerminal) -> No
         assert layer.digest.short in screen
     assert "bytes" in screen
     assert "done" in screen
-    last, before = screen.splitlines()[-1], screen.splitlines()[-2]
+    pulled, took, waited, last = screen.splitlines()[-4:]
     assert last == str(shelf()[APP].id)
-    assert before.startswith(f"orlop: pulled {APP}: ")
+    assert pulled.startswith(f"orlop: pulled {APP}: ")
+    assert took.startswith("orlop: took ")
+    assert waited.startswith("orlop: waited for ")
     assert "\x1b[?25h" in shown, "the cursor is back"
 
 

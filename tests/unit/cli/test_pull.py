@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from orlop.cli.connect import Endpoint
 from orlop.errors import RegistryUnavailable
@@ -24,13 +26,18 @@ def test_the_id_alone_goes_to_standard_output(run: Run) -> None:
     code, out, err = run("pull", APP)
     assert (code, out) == (0, f"{shelf()[APP].id}\n")
     lines = err.splitlines()
-    assert [line.split(": ", 2)[2].split()[0] for line in lines[:-1]] == [
+    assert [line.split(": ", 2)[2].split()[0] for line in lines[:-3]] == [
         "resolving",
         "pulling",
         "syncing",
     ]
     assert lines[1].startswith(f"orlop: {APP}: pulling 2 of 2 layers, ")
-    assert lines[-1].startswith(f"orlop: pulled {APP}: ")
+    assert lines[-3].startswith(f"orlop: pulled {APP}: ")
+    assert lines[-2].startswith("orlop: took 0.50 s: downloading 0.20 s at ")
+    assert lines[-1] == (
+        "orlop: waited for the registry 0.29 s, unpacking 0.10 s,"
+        " the sync to disk 0.10 s, hashing and writing 10 ms"
+    )
 
 
 def test_json(run: Run) -> None:
@@ -39,6 +46,36 @@ def test_json(run: Run) -> None:
     assert code == 0
     assert image["id"] == str(shelf()[APP].id)
     assert APP in image["names"]
+
+
+def test_json_says_what_the_lines_say(run: Run) -> None:
+    pull = json.loads(run("pull", APP, "-o", "json")[1])["pull"]
+    assert pull["seconds"] == 0.5
+    assert pull["downloaded_bytes"] > pull["present_bytes"] == 0
+    assert pull["download_rate"] == round(pull["downloaded_bytes"] / 0.2)
+    assert pull["waited"] == {"registry": 0.29, "processor": 0.1, "sync": 0.1, "writing": 0.01}
+
+
+def test_a_timeline_is_a_picture_or_a_document(run: Run, tmp_path: Path) -> None:
+    picture, document = tmp_path / "pull.svg", tmp_path / "pull.json"
+    assert run("pull", APP, "--timeline", str(picture))[0] == 0
+    assert ET.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert run("pull", APP, "--timeline", str(document))[0] == 0
+    assert json.loads(document.read_text())["reference"] == APP
+
+
+def test_a_timeline_of_a_pull_that_failed(run: Run, service: MemoryService, tmp_path: Path) -> None:
+    service.failures[APP] = RegistryUnavailable("no route")
+    path = tmp_path / "pull.json"
+    assert run("pull", APP, "--timeline", str(path))[0] == 75
+    assert json.loads(path.read_text())["error"] == "no route"
+
+
+def test_a_timeline_of_another_kind(run: Run, service: MemoryService) -> None:
+    code, _, err = run("pull", APP, "--timeline", "pull.png")
+    assert code == 2
+    assert "hint: end it in .svg" in err
+    assert service.calls == []
 
 
 def test_options_reach_the_service(run: Run, service: MemoryService, asked: list[Endpoint]) -> None:

@@ -82,6 +82,15 @@ class TestPull:
         assert pictures[-1].phase == "done"
         assert pictures == sorted(pictures, key=lambda picture: picture.elapsed)
 
+    async def test_the_last_picture_tells_where_the_time_went(self, ends: Ends) -> None:
+        sent: list[PullProgress] = []
+        came: list[PullProgress] = []
+        await ends.service.pull(APP, progress=sent.append)
+        await ends.client.pull(APP, progress=came.append)
+        assert came[-1] == sent[-1]
+        assert came[-1].spans
+        assert not any(picture.spans for picture in came[:-1])
+
     async def test_pictures_come_while_the_pull_runs(self, ends: Ends) -> None:
         gate = ends.service.hold[APP] = asyncio.Event()
         pictures: list[PullProgress] = []

@@ -50,6 +50,22 @@ async def test_a_pull(bench: Bench) -> None:
     assert bench.observer.started == [str(request.reference)]
 
 
+async def test_the_end_tells_where_the_time_went(bench: Bench) -> None:
+    pictures: list[PullProgress] = []
+    await bench.pipeline(concurrent_downloads=1).pull(bench.offer(), pictures.append)
+    last = pictures[-1]
+    own = [span.activity for span in last.spans if span.layer is None]
+    assert own == ["resolving", "syncing", "publishing"]
+    for layer in last.layers:
+        spans = {one.activity: one for one in last.spans if one.layer == layer.digest}
+        assert {"waiting", "downloading", "unpacking"} <= spans.keys()
+        download = spans["downloading"]
+        assert (download.bytes, download.host) == (layer.size, bench.registry.address)
+        assert download.growth[-1][1] <= layer.size
+    assert all(0 <= span.start <= span.end <= last.elapsed for span in last.spans)
+    assert not any(picture.spans for picture in pictures[:-1])
+
+
 async def test_what_runs_is_to_be_seen(bench: Bench) -> None:
     bench.registry.fail(Fault(stall_at=100), path="/blobs/", times=None)
     pipeline = bench.pipeline()
