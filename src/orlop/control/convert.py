@@ -221,6 +221,7 @@ def check_to(report: CheckReport) -> pb.CheckReport:
         names=report.names,
         problems=report.problems,
         repaired=report.repaired,
+        unrepaired=report.unrepaired,
     )
 
 
@@ -231,6 +232,7 @@ def check_from(message: pb.CheckReport) -> CheckReport:
         names=tuple(message.names),
         problems=tuple(message.problems),
         repaired=message.repaired,
+        unrepaired=message.unrepaired,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
-from orlop.metadata import content, images, snapshots
+from orlop.metadata import content, damage, images, snapshots
 
 if TYPE_CHECKING:
     import apsw
@@ -25,6 +25,7 @@ def publish(
     """
     for blob in publication.blobs:
         content.put(connection, namespace, blob, now=now)
+    damage.clear_blobs(connection, publication.written)
     for snapshot in publication.snapshots:
         snapshots.merge(connection, namespace, snapshot, now=now)
     record = publication.record

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import Protection
-    from orlop.ports.metadata import Image
+    from orlop.ports.metadata import Damage, Image
     from orlop.ports.pull import PullRequest
     from orlop.ports.registry import Remote, Traffic
     from orlop.ports.snapshots import LayerStaging
@@ -157,11 +157,12 @@ class Pull:
             [*documents.raw(), *(layer.descriptor.digest for layer in everything.layers)],
             snapshots=[(snapshotter, layer.chain_id) for layer in everything.layers],
         )
+        known = await self._parts.metadata.damage()
         plan = make(
             documents,
             snapshotter=snapshotter,
-            present_blobs=await self._present_blobs(everything) - damaged,
-            present_snapshots=await self._present_snapshots(everything),
+            present_blobs=await self._present_blobs(everything) - damaged - known.blobs,
+            present_snapshots=await self._present_snapshots(everything, known),
             keep_layers=self._settings.keep_layers,
             processing=self._settings.processing,
         )
@@ -194,13 +195,13 @@ class Pull:
                 damaged.add(digest)
         return damaged
 
-    async def _present_snapshots(self, plan: Plan) -> set[str]:
+    async def _present_snapshots(self, plan: Plan, damage: Damage) -> set[str]:
         present: set[str] = set()
         for layer in plan.layers:
             record = await self._parts.metadata.snapshot(
                 self._request.namespace, plan.snapshotter, layer.chain_id
             )
-            if record is None:
+            if record is None or (plan.snapshotter, record.directory) in damage.trees:
                 break
             present.add(layer.chain_id)
         return present
@@ -391,14 +392,15 @@ class Pull:
         await self._shared.publisher.wait_for_barrier()
         self._tracker.phase = "publishing"
         downloads, layers = self._tracker.downloads, self._tracker.layers
-        kept = [one.pending for one in downloads.values()] if plan.keeps_layers else []
+        kept = downloads if plan.keeps_layers else {}
         await self._shared.publisher.publish(
             Finished(
                 plan=plan,
                 reference=self._request.reference,
                 namespace=self._request.namespace,
                 staging=self._request.snapshotter.staging,
-                blobs=[*kept, *written],
+                blobs=[*(one.pending for one in kept.values()), *written],
+                written=[*kept, *self._missing_documents],
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
                 pins=self._request.pins,
                 distributed=self._request.origin is None,
