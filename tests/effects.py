@@ -16,6 +16,7 @@ _PIPELINE: Final = "tests/unit/pull/test_pipeline.py"
 _TRANSPORT: Final = "tests/unit/registry/test_transport.py"
 _WITHOUT_EFFECT: Final = "tests/unit/config/test_sections.py::test_a_key_without_effect_is_accepted"
 _KEYS: Final = "tests/integration/pull/test_keys.py"
+_MANIFESTS: Final = "tests/integration/pull/test_manifests.py"
 _SECTIONS: Final = "tests/integration/pull/test_sections.py"
 _RUNTIMES: Final = "tests/integration/cri/test_runtimes.py"
 _WHERE: Final = "tests/unit/images/test_runtimes.py::test_where_a_pull_unpacks"
@@ -56,6 +57,8 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "runtime_platforms.NAME.snapshotter": (
             f"{_RUNTIMES}::test_one_reference_for_two_snapshotters"
         ),
+        "scrub_interval": f"{_MANIFESTS}::test_the_scrubber_finds_damage",
+        "scrub_rate": f"{_MANIFESTS}::test_the_scrubber_keeps_to_its_rate",
         "drain_timeout": "tests/system/test_service.py::test_sigterm_lets_a_pull_end",
         "pinned_images": f"{_KEYS}::test_the_configuration_counts_for_images_that_are_there",
         "use_local_image_pull": _WITHOUT_EFFECT,

@@ -43,14 +43,15 @@ if TYPE_CHECKING:
     from orlop.app import App
     from orlop.config.related import StreamProcessor
     from orlop.gc.scheduler import Scheduler
-    from orlop.images.check import ImageCheck
     from orlop.images.exporting import Exporter
+    from orlop.images.repair import ImageRepair
     from orlop.metadata.store import MetadataStore
     from orlop.model.limits import Limits
     from orlop.plugins.registration import Commit
     from orlop.ports.archive import Archives
     from orlop.ports.gc import GarbageCollector
     from orlop.ports.observe import Observer
+    from orlop.ports.pull import Puller
     from orlop.ports.registry import Registry
     from orlop.ports.service import ImageService
     from orlop.ports.snapshots import Snapshotter
@@ -346,9 +347,12 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
 
 @asynccontextmanager
 async def _service(context: Context) -> AsyncIterator[ImageService]:
+    from orlop.images.doubt import trusting
     from orlop.images.mounts import ImageMounts
     from orlop.images.observers import Observers
+    from orlop.images.scrub import scrubbing
     from orlop.images.service import LocalImageService
+    from orlop.linux.boot import Run
     from orlop.linux.clock import SystemClock
     from orlop.linux.mounter import SystemMounter
     from orlop.pull.pipeline import Parts, Pipeline
@@ -358,6 +362,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     transfer = cast("TransferConfig", context.also[keys.TRANSFER[1]])
     # Either key asks for it: containerd syncs what the one or the other tells it to.
     syncs = config.image_pull_with_sync_fs or cast("DiffConfig", context.also[keys.DIFF[1]]).sync_fs
+    barrier = cast("Barrier", context.one_of(BARRIER))
     store = cast("LocalBlobStore", context.one_of(CONTENT))
     metadata = cast("MetadataStore", context.one_of(METADATA))
     collector = cast("GarbageCollector", context.one_of(GC))
@@ -379,7 +384,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
             protector=collector,
             observer=Observers(cast("Mapping[str, Observer]", context.all_of(OBSERVER))),
             clock=SystemClock(),
-            barrier=cast("Barrier", context.one_of(BARRIER)) if syncs else None,
+            barrier=barrier if syncs else None,
             free_bytes=lambda: shutil.disk_usage(store.path).free,
             isolated=database.content_sharing_policy == "isolated",
             verifiers=_verifiers(context),
@@ -400,7 +405,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         snapshotters=snapshotters,
         collector=collector,
         mounts=mounts,
-        checker=_checker(context, config.limits.limits),
+        repairs=_repairs(context, config.limits.limits, pipeline),
         archives=archives,
         exporter=exporter,
         clock=SystemClock(),
@@ -421,7 +426,10 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     context.on_reload(prepare, keys=(*PULL_KEYS, *SERVICE_KEYS))
     context.export("platform", str(settings.platform))
     context.export("snapshotter", settings.snapshotter)
-    yield service
+    scrub = scrubbing(service, seconds=config.scrub_interval.seconds, rate=config.scrub_rate)
+    run = Run(os.path.dirname(context.root))
+    async with trusting(service, metadata, run, barrier.wait, syncs=syncs), scrub:
+        yield service
 
 
 async def _archives(
@@ -438,15 +446,22 @@ async def _archives(
     return archives, Exporter(store, collector, TarArchiveWriter(store), limits=limits)
 
 
-def _checker(context: Context, limits: Limits) -> ImageCheck:
+def _repairs(context: Context, limits: Limits, puller: Puller) -> ImageRepair:
     from orlop.images.check import ImageCheck
+    from orlop.images.repair import ImageRepair
 
-    return ImageCheck(
-        store=cast("LocalBlobStore", context.one_of(CONTENT)),
-        metadata=cast("MetadataStore", context.one_of(METADATA)),
-        snapshotters=_snapshotters(context),
-        tree_exists=os.path.isdir,
-        limits=limits,
+    metadata = cast("MetadataStore", context.one_of(METADATA))
+    snapshotters = _snapshotters(context)
+    return ImageRepair(
+        checker=ImageCheck(
+            store=cast("LocalBlobStore", context.one_of(CONTENT)),
+            metadata=metadata,
+            snapshotters=snapshotters,
+            limits=limits,
+        ),
+        puller=puller,
+        metadata=metadata,
+        snapshotters=snapshotters,
     )
 
 

@@ -226,8 +226,9 @@ def main() -> None:
     del sys.argv[1:3]
 
     def attack(
-        job: frames.Job, control: socket.socket, stream: worker._Stream, target: int
+        job: frames.Job, control: socket.socket, stream: worker._Stream, target: int, manifest: int
     ) -> None:
+        del manifest
         os.fchdir(target)
         method: Callable[[], None] = getattr(Attack(place, target), name)
         try:

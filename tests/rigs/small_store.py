@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
@@ -20,6 +19,7 @@ from orlop.images.check import ImageCheck
 from orlop.images.exporting import Exporter
 from orlop.images.mounts import ImageMounts
 from orlop.images.observers import Observers
+from orlop.images.repair import ImageRepair
 from orlop.images.service import LocalImageService
 from orlop.images.settings import ServiceSettings
 from orlop.metadata.store import MetadataStore
@@ -229,11 +229,11 @@ async def small_store(
                 snapshotters=snapshotters,
                 collector=collector,
                 mounts=mounts,
-                checker=ImageCheck(
-                    store=blobs,
+                repairs=ImageRepair(
+                    checker=ImageCheck(store=blobs, metadata=metadata, snapshotters=snapshotters),
+                    puller=pipeline,
                     metadata=metadata,
                     snapshotters=snapshotters,
-                    tree_exists=partial(os.path.isdir),
                 ),
                 archives=ArchiveOpener(
                     blobs, decompression=by_content, sniff=sniff, limits=DEFAULTS

@@ -333,6 +333,8 @@ def test_of_every_key_it_is_known_whether_it_can_change() -> None:
         "image_pull_with_sync_fs",
         "isolation",
         "limits",
+        "scrub_interval",
+        "scrub_rate",
         "snapshotter",
         "stats_collect_period",
         "use_local_image_pull",

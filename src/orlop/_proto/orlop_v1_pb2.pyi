@@ -358,24 +358,30 @@ class FilesystemsResponse(_message.Message):
     def __init__(self, filesystems: _Optional[_Iterable[_Union[FilesystemUsage, _Mapping]]] = ...) -> None: ...
 
 class CheckRequest(_message.Message):
-    __slots__ = ("text", "repair")
+    __slots__ = ("text", "repair", "quick", "max_rate")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REPAIR_FIELD_NUMBER: _ClassVar[int]
+    QUICK_FIELD_NUMBER: _ClassVar[int]
+    MAX_RATE_FIELD_NUMBER: _ClassVar[int]
     text: str
     repair: bool
-    def __init__(self, text: _Optional[str] = ..., repair: _Optional[bool] = ...) -> None: ...
+    quick: bool
+    max_rate: int
+    def __init__(self, text: _Optional[str] = ..., repair: _Optional[bool] = ..., quick: _Optional[bool] = ..., max_rate: _Optional[int] = ...) -> None: ...
 
 class CheckReport(_message.Message):
-    __slots__ = ("image_id", "names", "problems", "repaired")
+    __slots__ = ("image_id", "names", "problems", "repaired", "unrepaired")
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    UNREPAIRED_FIELD_NUMBER: _ClassVar[int]
     image_id: str
     names: _containers.RepeatedScalarFieldContainer[str]
     problems: _containers.RepeatedScalarFieldContainer[str]
     repaired: bool
-    def __init__(self, image_id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ..., repaired: _Optional[bool] = ...) -> None: ...
+    unrepaired: str
+    def __init__(self, image_id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ..., repaired: _Optional[bool] = ..., unrepaired: _Optional[str] = ...) -> None: ...
 
 class CollectRequest(_message.Message):
     __slots__ = ("dry_run",)

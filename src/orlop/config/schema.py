@@ -224,6 +224,19 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             "a power failure may then leave empty files in images that are listed."
         ),
     ] = True
+    scrub_interval: Annotated[
+        Duration,
+        key(
+            "orlop: How long after a start, and after one another, all images are read and "
+            'verified in the background; "0s" is never.',
+            values.not_negative,
+        ),
+    ] = Duration.parse("0s")
+    scrub_rate: Annotated[
+        int,
+        Meta(ge=0, le=_MAX_BYTES),
+        key("orlop: Bytes per second that this may read; 0 is no limit."),
+    ] = 20_000_000
     drain_timeout: Annotated[
         Duration,
         key(

@@ -226,9 +226,11 @@ class ControlClient:
             answer = await self._stub().Filesystems(pb.FilesystemsRequest())
         return [convert.filesystem_from(usage) for usage in answer.filesystems]
 
-    async def check(self, text: str = "", *, repair: bool = False) -> list[CheckReport]:
+    async def check(
+        self, text: str = "", *, repair: bool = False, quick: bool = False, max_rate: int = 0
+    ) -> list[CheckReport]:
         """See ``ImageService.check``."""
-        request = pb.CheckRequest(text=text, repair=repair)
+        request = pb.CheckRequest(text=text, repair=repair, quick=quick, max_rate=max_rate)
         with self._translated():
             return [convert.check_from(report) async for report in self._stub().Check(request)]
 

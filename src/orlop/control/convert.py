@@ -250,6 +250,7 @@ def check_to(report: CheckReport) -> pb.CheckReport:
         names=report.names,
         problems=report.problems,
         repaired=report.repaired,
+        unrepaired=report.unrepaired,
     )
 
 
@@ -260,6 +261,7 @@ def check_from(message: pb.CheckReport) -> CheckReport:
         names=tuple(message.names),
         problems=tuple(message.problems),
         repaired=message.repaired,
+        unrepaired=message.unrepaired,
     )
 
 

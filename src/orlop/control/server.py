@@ -149,7 +149,12 @@ class ControlServicer(rpc.ControlServicer):
     ) -> AsyncIterator[pb.CheckReport]:
         """Verify one image, or all."""
         async with self._answering(context, "Check"):
-            reports = await self._service.check(request.text, repair=request.repair)
+            reports = await self._service.check(
+                request.text,
+                repair=request.repair,
+                quick=request.quick,
+                max_rate=max(0, request.max_rate),
+            )
         for report in reports:
             yield convert.check_to(report)
 

@@ -45,7 +45,7 @@ class ImageServicer(rpc.ImageServiceServicer):
     ) -> pb.ListImagesResponse:
         """All images, or those that the filter names."""
         async with self._answering(context, "ListImages"):
-            images = await self._service.images(request.filter.image.image)
+            images = await self._service.images_for_node(request.filter.image.image)
             return pb.ListImagesResponse(images=self._items(images))
 
     async def StreamImages(
@@ -53,7 +53,7 @@ class ImageServicer(rpc.ImageServiceServicer):
     ) -> AsyncIterator[pb.StreamImagesResponse]:
         """The same as ListImages, in messages of bounded size."""
         async with self._answering(context, "StreamImages"):
-            images = await self._service.images(request.filter.image.image)
+            images = await self._service.images_for_node(request.filter.image.image)
             items = self._items(images)
         for batch in convert.batches(items):
             yield pb.StreamImagesResponse(images=batch)

@@ -16,9 +16,9 @@ from orlop.errors import (
     StoreCorrupt,
     StoreFull,
     Unavailable,
-    Unimplemented,
 )
 from orlop.images import find as finding
+from orlop.images.check import CheckOptions
 from orlop.images.exporting import choose
 from orlop.images.importing import take_images
 from orlop.images.pinning import label_pinned
@@ -43,9 +43,9 @@ from orlop.ports.service import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orlop.images.check import ImageCheck
     from orlop.images.exporting import Exporter
     from orlop.images.mounts import ImageMounts
+    from orlop.images.repair import ImageRepair
     from orlop.images.settings import ServiceSettings
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
@@ -76,7 +76,7 @@ class LocalImageService:
         snapshotters: Mapping[str, Snapshotter],
         collector: GarbageCollector,
         mounts: ImageMounts,
-        checker: ImageCheck,
+        repairs: ImageRepair,
         archives: Archives,
         exporter: Exporter,
         clock: Clock,
@@ -89,7 +89,7 @@ class LocalImageService:
         self._snapshotters = snapshotters
         self._collector = collector
         self._mounts = mounts
-        self._checker = checker
+        self._repairs = repairs
         self._archives = archives
         self._exporter = exporter
         self._clock = clock
@@ -216,9 +216,13 @@ class LocalImageService:
             return await self._metadata.images(self._namespace(namespace))
         return await self._find_all(filter_text, namespace)
 
+    async def images_for_node(self, filter_text: str = "") -> list[Image]:
+        """See the port."""
+        return await self._whole(await self.images(filter_text))
+
     async def find_for(self, text: str, runtime_handler: str) -> Image | None:
         """See the port."""
-        images = await self._find_all(text)
+        images = await self._whole(await self._find_all(text))
         found = self._runtimes.choose(images, runtime_handler)
         if found is None and runtime_handler == DEFAULT and _are_named_by_id(images, text):
             return images[0]
@@ -341,30 +345,33 @@ class LocalImageService:
         namespaces = [self._settings.namespace, *await self._metadata.namespaces()]
         await self._mounts.unmount(dict.fromkeys(namespaces), target)
 
-    async def check(self, text: str = "", *, repair: bool = False) -> list[CheckReport]:
+    async def check(
+        self, text: str = "", *, repair: bool = False, quick: bool = False, max_rate: int = 0
+    ) -> list[CheckReport]:
         """See the port."""
-        if repair:
-            raise Unimplemented(
-                "repairing images is not possible yet",
-                hint="remove the damaged image and pull it again",
-            )
         found = await self._find_all(text) if text else await self.images()
         if text and not found:
             raise _missing(text)
-        reports = [await self._check(image) for image in found]
-        return [report for report in reports if report is not None]
-
-    async def _check(self, image: Image) -> CheckReport | None:
-        """What is wrong with an image; None when it has been removed meanwhile."""
-        namespace = self._settings.namespace
-        report = await self._checker.check(namespace, image)
-        if not report.problems:
-            return report
-        left = await self._metadata.images_by_id(namespace, image.record.id)
-        here = image.record.snapshotter in {one.record.snapshotter for one in left}
-        return report if here else None
+        try:
+            return await self._repairs.check(
+                self._settings.namespace,
+                found,
+                CheckOptions(repair=repair, quick=quick, max_rate=max_rate),
+                pins=self._pins,
+            )
+        finally:
+            self._usage.forget()
 
     # Inside.
+
+    async def _whole(self, images: list[Image]) -> list[Image]:
+        """The images that are not known to be damaged."""
+        damaged = await self._metadata.damaged_images(self._settings.namespace)
+        if not damaged:
+            return images
+        return [
+            one for one in images if (str(one.record.id), one.record.snapshotter) not in damaged
+        ]
 
     def _namespace(self, namespace: str) -> str:
         return namespace or self._settings.namespace

@@ -77,6 +77,35 @@ def read_mountinfo() -> list[MountPoint]:
         return parse_mountinfo(os.fsdecode(file.read()))
 
 
+def mounted_directories() -> set[str]:
+    """Directories that any process has mounted: roots of bind mounts, layers of overlays.
+
+    They are named as whoever mounted them did, roots as seen from their file system's
+    root. Mounts of processes that end meanwhile are left out.
+
+    Raises:
+        OSError: /proc is not mounted.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            namespace = os.readlink(f"/proc/{process}/ns/mnt")
+            if namespace in seen:
+                continue
+            with open(f"/proc/{process}/mountinfo", "rb") as file:
+                points = parse_mountinfo(os.fsdecode(file.read()))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        seen.add(namespace)
+        for point in points:
+            found.add(point.root)
+            if point.fstype == "overlay":
+                options = _unescape_octal(point.super_options)
+                found.update(part.rstrip("/") for part in re.split(r"[:,=]", options))
+    return found
+
+
 def _unescape_octal(field: str) -> str:
     if "\\" not in field:
         return field

@@ -13,6 +13,8 @@
     lease_resource  (namespace, lease, kind, id)
                     └ lease → lease, deleted with it
     revision        (namespace) → how many transactions have changed it
+    damage          (kind, snapshotter, id) → when a file was found to be damaged
+                    └ id is a blob's digest or a tree's directory
     total           one row: bytes and inodes of all blobs and snapshots, each file once
 
 Namespaces are no table: one exists while something is in it. Digests and ids are
@@ -241,7 +243,30 @@ BEGIN
 END;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = """
+-- Files that are known to be damaged. A mark goes with the last record of the file.
+CREATE TABLE damage (
+    kind TEXT NOT NULL CHECK (kind IN ('blob', 'tree')),
+    snapshotter TEXT NOT NULL,
+    id TEXT NOT NULL,
+    found_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, snapshotter, id)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER damaged_blob_removed AFTER DELETE ON blob
+WHEN NOT EXISTS (SELECT 1 FROM blob WHERE digest = OLD.digest)
+BEGIN
+    DELETE FROM damage WHERE kind = 'blob' AND id = OLD.digest;
+END;
+CREATE TRIGGER damaged_tree_removed AFTER DELETE ON snapshot
+WHEN NOT EXISTS (SELECT 1 FROM snapshot
+                 WHERE snapshotter = OLD.snapshotter AND directory = OLD.directory)
+BEGIN
+    DELETE FROM damage
+    WHERE kind = 'tree' AND snapshotter = OLD.snapshotter AND id = CAST(OLD.directory AS TEXT);
+END;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Scripts in order: the first makes version 1 of an empty database, and so on."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
-from orlop.metadata import content, images, snapshots
+from orlop.metadata import content, damage, images, snapshots
 from orlop.model.labels import with_sources
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def publish(
         known = content.blob(connection, namespace, blob.digest)
         own = with_sources(known.labels, blob.labels) if known else blob.labels
         content.put(connection, namespace, replace(blob, labels=own), now=now)
+    damage.clear_blobs(connection, publication.written)
     for snapshot in publication.snapshots:
         snapshots.merge(connection, namespace, snapshot, now=now)
     record = publication.record

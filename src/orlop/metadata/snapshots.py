@@ -6,10 +6,12 @@ exist); who may be whose parent is decided by ``orlop.snapshots``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import AlreadyExists, NotFound, SnapshotInUse
-from orlop.metadata import rows
+from orlop.metadata import damage, rows
+from orlop.model.labels import SNAPSHOT_MANIFEST
 from orlop.ports.metadata import Usage
 
 if TYPE_CHECKING:
@@ -91,10 +93,20 @@ def add(connection: apsw.Connection, namespace: str, record: SnapshotRecord, *, 
 
 
 def merge(connection: apsw.Connection, namespace: str, record: SnapshotRecord, *, now: int) -> None:
-    """Insert it, or merge its labels into the record that has the key. Raises NotFound."""
-    if snapshot(connection, namespace, record.snapshotter, record.key) is None:
+    """Insert it, or merge its labels into the record that has the key. Raises NotFound.
+
+    A record whose tree is damaged takes over the directory of ``record``, as do all that
+    share it. Any other keeps its own, and the manifest that belongs to it.
+    """
+    known = snapshot(connection, namespace, record.snapshotter, record.key)
+    if known is None:
         add(connection, namespace, record, now=now)
         return
+    if known.directory != record.directory:
+        if damage.is_damaged(connection, known):
+            _move(connection, known, record, now=now)
+        own = {key: value for key, value in record.labels.items() if key != SNAPSHOT_MANIFEST}
+        record = replace(record, labels=own)
     connection.execute(
         "UPDATE snapshot SET labels = json_patch(labels, ?), updated_at = ?"
         " WHERE namespace = ? AND snapshotter = ? AND key = ?",
@@ -106,6 +118,35 @@ def merge(connection: apsw.Connection, namespace: str, record: SnapshotRecord, *
             record.key,
         ),
     )
+
+
+def _move(
+    connection: apsw.Connection, old: SnapshotRecord, new: SnapshotRecord, *, now: int
+) -> None:
+    """Have all records of one directory name another one."""
+    found = connection.execute(
+        "SELECT namespace, key FROM snapshot WHERE snapshotter = ? AND directory = ?",
+        (old.snapshotter, old.directory),
+    ).fetchall()
+    moved = []
+    for namespace, key in found:
+        record = _existing(connection, str(namespace), old.snapshotter, str(key))
+        record = replace(
+            record,
+            directory=new.directory,
+            bytes=new.bytes,
+            inodes=new.inodes,
+            labels={**record.labels, **new.labels},
+            updated_at=new.updated_at or now,
+        )
+        moved.append((str(namespace), record))
+    # In this order: each directory is counted, and its damage forgotten, with its last row.
+    connection.execute(
+        "DELETE FROM snapshot WHERE snapshotter = ? AND directory = ?",
+        (old.snapshotter, old.directory),
+    )
+    for namespace, record in moved:
+        add(connection, namespace, record, now=now)
 
 
 def commit(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from orlop.errors import Unavailable
-from orlop.metadata import collect, content, images, leases, publish, rows, snapshots
+from orlop.metadata import collect, content, damage, images, leases, publish, rows, snapshots
 from orlop.metadata.db import Database
 from orlop.metadata.listing import Listing
 from orlop.ports.metadata import Usage
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.ports.clock import Clock
     from orlop.ports.metadata import (
         BlobRecord,
+        Damage,
         Garbage,
         Image,
         ImageName,
@@ -307,6 +308,26 @@ class MetadataStore:
             return garbage, collect.sweep(connection, namespace, garbage)
 
         return await self._write(namespace, swept)
+
+    # --- damage ---------------------------------------------------------------------------
+
+    async def damage(self) -> Damage:
+        """All that is known to be damaged."""
+        return await self._database.read(damage.damage)
+
+    async def damaged_images(self, namespace: str) -> frozenset[tuple[str, str]]:
+        """Id and snapshotter of the images that no container can be started from."""
+        return await self._database.read(lambda db: damage.images(db, namespace))
+
+    async def note_damage(self, found: Damage, sound: Damage) -> None:
+        """Remember what is damaged, and forget what is sound."""
+        now = self._clock.now()
+
+        def noted(connection: apsw.Connection) -> None:
+            damage.mark(connection, found, now=now)
+            damage.clear(connection, sound)
+
+        await self._database.write(noted)
 
     async def usage(self) -> Usage:
         """Blobs and snapshots of all namespaces, each file once."""

@@ -68,6 +68,9 @@ DISTRIBUTION_SOURCE: Final = "containerd.io/distribution.source."
 SNAPSHOT_REF: Final = "containerd.io/snapshot.ref"
 """On a snapshot in the making: the chain id that it will be committed as."""
 
+SNAPSHOT_MANIFEST: Final = "orlop/snapshot.manifest"
+"""On a snapshot: digest of the manifest of its tree (``orlop.model.treemanifest``)."""
+
 SNAPSHOT_IMAGE_REF: Final = "containerd.io/snapshot/cri.image-ref"
 """Told to a snapshotter: the reference that is being pulled."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -124,8 +124,11 @@ class Provider(Protocol):
             StoreCorrupt: the bytes are not what the name says.
         """
 
-    def verify(self, digest: Digest) -> None:
-        """Hash the blob of any size; raises as ``read`` does, without the limit."""
+    def verify(self, digest: Digest, spend: Callable[[int], None] | None = None) -> None:
+        """Hash the blob as the disk has it; raises as ``read`` does, without the limit.
+
+        ``spend`` is told of bytes as they are read, and may block.
+        """
 
 
 class Ingester(Protocol):

@@ -152,14 +152,39 @@ class Usage:
 class Publication:
     """All that one pull makes visible at once.
 
-    Blobs and snapshots that have a record already keep it (labels are merged);
-    names move to the new target.
+    Blobs and snapshots that have a record already keep it (labels are merged), but a
+    snapshot whose tree is damaged moves to the new directory. Names move to the new target.
+
+    Attributes:
+        written: blobs whose bytes are new: whatever was known of damage is void.
     """
 
     blobs: Sequence[BlobRecord]
     snapshots: Sequence[SnapshotRecord]
     record: ImageRecord
     names: Sequence[ImageName]
+    written: Sequence[Digest] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Files that are known to be damaged: blobs, and trees by snapshotter and directory."""
+
+    blobs: frozenset[Digest] = frozenset()
+    trees: frozenset[tuple[str, int]] = frozenset()
+
+
+class DamageRecords(Protocol):
+    """What is known to be damaged, and must not be trusted."""
+
+    async def damage(self) -> Damage:
+        """All of it."""
+
+    async def damaged_images(self, namespace: str) -> frozenset[tuple[str, str]]:
+        """Id and snapshotter of the images that no container can be started from."""
+
+    async def note_damage(self, found: Damage, sound: Damage) -> None:
+        """Remember what a check has found to be damaged, and forget what is sound."""
 
 
 class Publisher(Protocol):
@@ -365,7 +390,14 @@ class GarbageRecords(Protocol):
 
 
 class Metadata(
-    Publisher, ImageRecords, BlobRecords, SnapshotRecords, LeaseRecords, GarbageRecords, Protocol
+    Publisher,
+    ImageRecords,
+    BlobRecords,
+    SnapshotRecords,
+    LeaseRecords,
+    GarbageRecords,
+    DamageRecords,
+    Protocol,
 ):
     """All of it, and the sums."""
 

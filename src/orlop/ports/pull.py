@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orlop.model.pins import Pins
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
-    from orlop.ports.metadata import Image
+    from orlop.ports.metadata import Image, Target
     from orlop.ports.observe import PullProgress
     from orlop.ports.registry import Credentials, Remote, Traffic
     from orlop.ports.snapshots import Snapshotter
@@ -83,6 +83,19 @@ class Puller(Protocol):
 
         Raises:
             OrlopError: whatever went wrong; the store is as it was before.
+        """
+
+    async def repair(self, request: PullRequest, target: Target) -> Image:
+        """Make again what is damaged or missing of an image that is here.
+
+        No registry is asked as long as the store has what is needed.
+
+        Args:
+            request: its reference names the image, best by its digest.
+            target: what that reference meant when the image was pulled.
+
+        Raises:
+            OrlopError: as ``pull``.
         """
 
     def pulls(self) -> Sequence[PullProgress]:

@@ -101,12 +101,16 @@ class FsUsage:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What ``check`` found for one image; no problems means it is whole."""
+    """What ``check`` found for one image; no problems means it is whole.
+
+    ``repaired`` says that the problems are gone, ``unrepaired`` why they are not.
+    """
 
     image_id: str
     names: tuple[str, ...]
     problems: tuple[str, ...]
     repaired: bool = False
+    unrepaired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,25 @@ class ImageService(Protocol):
     async def filesystems(self) -> list[FsUsage]:
         """Usage per file system, default snapshotter's first; sums, no walk."""
 
-    async def check(self, text: str = "", *, repair: bool = False) -> list[CheckReport]:
-        """Verify one image, or all: every blob is read and hashed, every snapshot is there."""
+    async def check(
+        self, text: str = "", *, repair: bool = False, quick: bool = False, max_rate: int = 0
+    ) -> list[CheckReport]:
+        """Verify one image, or all: blobs by their digests, trees by their manifests.
+
+        What is damaged is remembered: pulls make it again, and kubelet is not shown images
+        that no container can be started from. Trees without a manifest, of an older
+        orlop, are only looked for.
+
+        Args:
+            text: names one image; "" is all.
+            repair: fetch or unpack again what is damaged.
+            quick: look whether everything is there, and read no layer.
+            max_rate: bytes per second to read at most; 0 is no limit.
+
+        Raises:
+            NotFound: no such image.
+            StoreIO: the disk cannot be read.
+        """
 
     async def collect(self, *, dry_run: bool = False) -> GCReport:
         """Remove what nothing refers to."""
@@ -268,8 +289,13 @@ class NodeImageService(ImageService, Protocol):
     def runtime_handler(self, image: Image) -> str:
         """The handler under which an image is listed."""
 
+    async def images_for_node(self, filter_text: str = "") -> list[Image]:
+        """As ``images``, without those that are known to be damaged."""
+
     async def find_for(self, text: str, runtime_handler: str) -> Image | None:
         """The image that ``text`` means to a handler; None when it has none of that name.
+
+        One that is known to be damaged is not here.
 
         An id also finds, for the default handler, an image that is for another one.
 

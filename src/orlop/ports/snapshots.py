@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from orlop.model.digest import Digest
     from orlop.ports.metadata import SnapshotRecord, Usage
 
 ApplyMode = Literal["overlay", "direct"]
@@ -114,6 +115,34 @@ class LayerStaging(Protocol):
             ``direct`` mode.
         """
 
+    def records(self, staged: Staged) -> AbstractContextManager[int]:
+        """A descriptor of a new file that a worker writes the tree's manifest to."""
+
+    def seal(self, staged: Staged, paths: Sequence[bytes] | None) -> Digest:
+        """Complete the manifest of a finished tree; returns the manifest's digest.
+
+        Args:
+            staged: filled and settled.
+            paths: directories that look otherwise than the worker's records say. None
+                when the tree is not what the worker alone made: it is read then.
+        """
+
+    def verify(self, directory: int, manifest: str, spend: Callable[[int], None]) -> list[str]:
+        """Compare a published tree with its manifest, byte by byte; changes nothing.
+
+        Args:
+            directory: of the snapshot.
+            manifest: digest that ``seal`` returned; "" when there was none: the tree is
+                only looked for.
+            spend: told of bytes before they are read; may block.
+
+        Returns:
+            What differs, one text each.
+
+        Raises:
+            StoreIO: the disk cannot be read.
+        """
+
     def publish(self, staged: Sequence[Staged]) -> None:
         """Rename each into ``snapshots/`` and make the names durable.
 
@@ -143,6 +172,12 @@ class LayerStaging(Protocol):
 
         Raises:
             OrlopError: something cannot be removed. All else was tried, too.
+        """
+
+    def retire(self, directory: int) -> None:
+        """Remove a published tree that another has replaced, as soon as no mount uses it.
+
+        One that is in use stays as it is until a later start.
         """
 
     def measure(self, staged: Staged) -> Usage:

@@ -43,6 +43,8 @@ class UnpackJob:
         mode: see ``orlop.ports.snapshots.ApplyMode``.
         diff_id: what the uncompressed bytes must hash to.
         size: length of the blob, in bytes.
+        manifest: descriptor of a new file that takes the records of
+            ``orlop.model.treemanifest``; -1 for none.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class UnpackJob:
     mode: ApplyMode
     diff_id: Digest
     size: int
+    manifest: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from orlop.model.digest import Digest
     from orlop.ports.content import BlobStat, BlobStore, Ingest, IngestStatus
@@ -67,9 +67,9 @@ class Isolated:
         """See the port."""
         return self._store.open(digest)
 
-    def verify(self, digest: Digest) -> None:
+    def verify(self, digest: Digest, spend: Callable[[int], None] | None = None) -> None:
         """See the port."""
-        self._store.verify(digest)
+        self._store.verify(digest, spend)
 
     def publish(self, ingests: Sequence[Ingest], *, synced: bool = False) -> None:
         """See the port."""

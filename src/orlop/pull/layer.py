@@ -112,14 +112,20 @@ class Layer:
             await self._parents()
             result = await self._unpack("direct")
             alone = False
-        if alone or not self.plan.parent:
-            self.tree.usage = Usage(result.disk_bytes, result.inodes)
-        else:
-            staged = self.tree.staged
-            self.tree.usage = await in_thread(lambda: self._staging.measure(staged))
+        await self._finish(result, own=alone or not self.plan.parent)
         for kind, number in result.dropped.items():
             self._observer.attribute_dropped(kind, number)
         self.record.end(self._clock.monotonic())
+
+    async def _finish(self, result: Unpacked, *, own: bool) -> None:
+        """Count the tree and seal its manifest; ``own`` if it has what the worker made alone."""
+        tree, staged = self.tree, self.tree.staged
+        changed = [*result.implied, *result.opaque] if own else None
+        tree.manifest = await in_thread(lambda: self._staging.seal(staged, changed))
+        if own:
+            tree.usage = Usage(result.disk_bytes, result.inodes)
+        else:
+            tree.usage = await in_thread(lambda: self._staging.measure(staged))
 
     async def release(self) -> None:
         """Remove the tree unless it has become a snapshot, and let go what it was made from."""
@@ -205,7 +211,7 @@ class Layer:
         opened = ExitStack()
         try:
             async with self._places.shared():
-                target = await in_thread(lambda: self._open_target(mode, opened))
+                target, records = await in_thread(lambda: self._open_target(mode, opened))
             result = await self._unpacker.unpack(
                 UnpackJob(
                     source=source,
@@ -214,6 +220,7 @@ class Layer:
                     mode=mode,
                     diff_id=self.plan.diff_id,
                     size=size,
+                    manifest=records,
                 ),
                 self,
             )
@@ -225,12 +232,13 @@ class Layer:
         self.unpacked(self.plan.descriptor.size)
         return result
 
-    def _open_target(self, mode: ApplyMode, opened: ExitStack) -> int:
-        """A new tree, and a descriptor that a worker may fill, which ``opened`` closes."""
+    def _open_target(self, mode: ApplyMode, opened: ExitStack) -> tuple[int, int]:
+        """A new tree: what a worker fills, and where it records that; ``opened`` closes both."""
         lower = self._lower() if mode == "direct" else ()
         staged = self._staging.stage(lower)
         self._tree = PendingTree(staged)
-        return opened.enter_context(self._staging.target(staged, lower, mode))
+        records = opened.enter_context(self._staging.records(staged))
+        return opened.enter_context(self._staging.target(staged, lower, mode)), records
 
     @asynccontextmanager
     async def _source(self) -> AsyncIterator[Source]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import Unavailable
 
 if TYPE_CHECKING:
+    from orlop.model.digest import Digest
     from orlop.ports.content import Ingest
     from orlop.ports.metadata import Usage
     from orlop.ports.snapshots import Staged
@@ -124,10 +125,12 @@ class PendingTree:
     Attributes:
         staged: the tree.
         usage: what it occupies, when it is finished.
+        manifest: digest of its manifest, when it is finished.
         state: how far it has come.
     """
 
     def __init__(self, staged: Staged) -> None:
         self.staged = staged
         self.usage: Usage | None = None
+        self.manifest: Digest | None = None
         self.state = TreeState.STAGED

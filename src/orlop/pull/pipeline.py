@@ -9,11 +9,13 @@ reason, leaves partial downloads for the next one and nothing else.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from orlop.config.durations import Duration
-from orlop.errors import OrlopError, Stalled
+from orlop.errors import OrlopError, Stalled, StoreFull, StoreIO
 from orlop.pull.completion import settled
+from orlop.pull.offline import Offline
 from orlop.pull.parts import Parts, PullSettings, Shared
 from orlop.pull.progress import Tracker
 from orlop.pull.steps import Pull
@@ -23,7 +25,7 @@ from orlop.pull.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orlop.ports.metadata import Image
+    from orlop.ports.metadata import Image, Target
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import PullRequest
     from orlop.pull.watchdog import Verdict
@@ -63,7 +65,25 @@ class Pipeline:
         Raises:
             OrlopError: whatever went wrong; the store is as it was before.
         """
-        parts = self._parts
+        return await self._run(self._parts, request, progress)
+
+    async def repair(self, request: PullRequest, target: Target) -> Image:
+        """See the port."""
+        known = replace(self._parts, registry=Offline(target), verifiers=())
+        try:
+            return await self._run(known, request, None)
+        except (StoreIO, StoreFull):
+            raise
+        except OrlopError:
+            # Something that it needs is not here, or damaged, too.
+            return await self._run(self._parts, request, None)
+
+    async def _run(
+        self,
+        parts: Parts,
+        request: PullRequest,
+        progress: Callable[[PullProgress], None] | None,
+    ) -> Image:
         tracker = Tracker(request.subject, str(request.platform), parts.clock)
         watchdog = Watchdog(self._settings.progress_timeout, self._settings.min_rate)
         meter = Meter(watchdog, parts.clock)

@@ -153,10 +153,14 @@ def make(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the work of a pull gave: snapshots by chain id, for layers that were unpacked."""
+    """What the work of a pull gave: snapshots by chain id, for layers that were unpacked.
+
+    ``manifests`` has the digests of the trees' manifests.
+    """
 
     directories: Mapping[str, int] = field(default_factory=dict)
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    manifests: Mapping[str, str] = field(default_factory=dict)
 
 
 def names_of(reference: Reference | None, target: Descriptor, image_id: Digest) -> tuple[str, ...]:
@@ -180,6 +184,7 @@ def publication(
     reference: Reference | None,
     distributed: bool = True,
     present_bytes: int,
+    written: Sequence[Digest] = (),
     synced: bool,
     annotated: bool = False,
     pins: Pins | None = None,
@@ -193,6 +198,7 @@ def publication(
         reference: as it was asked for; None for an image without a name.
         distributed: whether the registry of the reference has it.
         present_bytes: disk bytes of the chain's snapshots that were there before.
+        written: blobs that the pull has written.
         synced: whether a barrier covered it.
         annotated: whether snapshots are labelled with what they come from.
         pins: images that are labelled as pinned.
@@ -223,6 +229,7 @@ def publication(
         snapshots=_snapshot_records(plan, outcome, reference if annotated else None, now),
         record=record,
         names=[ImageName(name, target, config.digest, own, now, now) for name in names],
+        written=written,
     )
 
 
@@ -276,6 +283,8 @@ def _snapshot_records(
             continue
         usage = outcome.usage[layer.chain_id]
         annotations = {} if told is None else _annotations(plan, told, layer)
+        if manifest := outcome.manifests.get(layer.chain_id):
+            annotations[labels.SNAPSHOT_MANIFEST] = manifest
         records.append(
             SnapshotRecord(
                 snapshotter=plan.snapshotter,

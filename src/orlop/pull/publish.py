@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import OrlopError, StoreIO, Unavailable
@@ -21,6 +22,7 @@ from orlop.pull.plan import Outcome, publication
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from orlop.model.digest import Digest
     from orlop.model.pins import Pins
     from orlop.model.reference import Reference
     from orlop.ports.clock import Clock
@@ -44,6 +46,7 @@ class Finished:
         pins: images whose names are labelled as pinned.
         trees: by chain id.
         is_listed: tells whether another pull has published the very same meanwhile.
+        written: digests of ``blobs``.
     """
 
     plan: Plan
@@ -55,6 +58,7 @@ class Finished:
     pins: Pins | None = None
     distributed: bool = True
     is_listed: Callable[[], Awaitable[bool]] | None = None
+    written: Sequence[Digest] = ()
 
 
 class ImagePublisher:
@@ -109,7 +113,7 @@ class ImagePublisher:
             await completed(asyncio.ensure_future(self._publish(finished)))
 
     async def _publish(self, finished: Finished) -> None:
-        outcome, present_bytes = await self._outcome(finished)
+        outcome, present_bytes, replaced = await self._outcome(finished)
         if not outcome.directories and await _is_published(finished):
             return  # the others who wait for their turn need not wait for the disk
         trees = [finished.trees[chain_id] for chain_id in outcome.directories]
@@ -121,6 +125,7 @@ class ImagePublisher:
             reference=finished.reference,
             distributed=finished.distributed,
             present_bytes=present_bytes,
+            written=finished.written,
             synced=self.syncs,
             annotated=self._annotate,
             pins=finished.pins,
@@ -136,6 +141,20 @@ class ImagePublisher:
             for tree in trees:
                 tree.state = TreeState.NAMED
             raise
+        if replaced:
+            await self._swap(finished, trees, replaced)
+
+    async def _swap(
+        self, finished: Finished, trees: Sequence[PendingTree], replaced: Sequence[int]
+    ) -> None:
+        """Give up what records name no more: old trees, or new ones that were not needed."""
+        used = await self._metadata.directories(finished.plan.snapshotter)
+        for tree in trees:
+            if tree.staged.directory not in used:
+                tree.state = TreeState.NAMED
+        for directory in replaced:
+            if directory not in used:
+                await in_thread(partial(finished.staging.retire, directory))
 
     async def _name_trees(self, staging: LayerStaging, trees: Sequence[PendingTree]) -> None:
         """Trees get their numbers, unless a pull that failed later has done that."""
@@ -163,18 +182,26 @@ class ImagePublisher:
         for blob, _ in taken:
             blob.published()
 
-    async def _outcome(self, finished: Finished) -> tuple[Outcome, int]:
-        """What this pull contributes: another one may have published a layer meanwhile."""
+    async def _outcome(self, finished: Finished) -> tuple[Outcome, int, list[int]]:
+        """What this pull contributes: another one may have published a layer meanwhile.
+
+        Also the disk bytes of snapshots that stay, and directories that are replaced.
+        """
+        damaged = (await self._metadata.damage()).trees
+        replaced: list[int] = []
         directories: dict[str, int] = {}
         usage: dict[str, Usage] = {}
+        manifests: dict[str, str] = {}
         present_bytes = 0
         for plan in finished.plan.layers:
             record = await self._metadata.snapshot(
                 finished.namespace, finished.plan.snapshotter, plan.chain_id
             )
             if record is not None:
-                present_bytes += record.bytes
-                continue
+                if (finished.plan.snapshotter, record.directory) not in damaged:
+                    present_bytes += record.bytes
+                    continue
+                replaced.append(record.directory)
             tree = finished.trees.get(plan.chain_id)
             if tree is None:
                 raise Unavailable(f"snapshot was removed during the pull: {plan.chain_id}")
@@ -182,7 +209,8 @@ class ImagePublisher:
                 raise Unavailable(f"another pull could not publish it: layer {plan.chain_id}")
             directories[plan.chain_id] = tree.staged.directory
             usage[plan.chain_id] = tree.usage
-        return Outcome(directories, usage), present_bytes
+            manifests[plan.chain_id] = str(tree.manifest)
+        return Outcome(directories, usage, manifests), present_bytes, replaced
 
 
 async def _is_published(finished: Finished) -> bool:

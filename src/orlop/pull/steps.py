@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import Protection
-    from orlop.ports.metadata import BlobRecord, Image
+    from orlop.ports.metadata import BlobRecord, Damage, Image
     from orlop.ports.pull import PullRequest
     from orlop.ports.registry import Remote, Traffic
     from orlop.ports.snapshots import LayerStaging
@@ -164,11 +164,12 @@ class Pull:
             self._request.namespace,
             [*documents.raw(), *(layer.descriptor.digest for layer in everything.layers)],
         )
+        known = await self._parts.metadata.damage()
         plan = make(
             documents,
             snapshotter=snapshotter,
-            present_blobs=await self._present_blobs(everything) - damaged,
-            present_snapshots=await self._present_snapshots(everything),
+            present_blobs=await self._present_blobs(everything) - damaged - known.blobs,
+            present_snapshots=await self._present_snapshots(everything, known),
             keep_layers=self._settings.keep_layers,
             processing=self._settings.processing,
         )
@@ -202,7 +203,7 @@ class Pull:
                 damaged.add(digest)
         return damaged
 
-    async def _present_snapshots(self, plan: Plan) -> set[str]:
+    async def _present_snapshots(self, plan: Plan, damage: Damage) -> set[str]:
         """Chain ids of what is unpacked already, from blobs of which we know their diffIDs."""
         present: set[str] = set()
         for layer in plan.layers:
@@ -211,7 +212,7 @@ class Pull:
             record = await self._parts.metadata.snapshot(
                 self._request.namespace, plan.snapshotter, layer.chain_id
             )
-            if record is None:
+            if record is None or (plan.snapshotter, record.directory) in damage.trees:
                 break
             present.add(layer.chain_id)
         return present
@@ -439,14 +440,15 @@ class Pull:
         await self._shared.publisher.wait_for_barrier()
         self._tracker.phase = "publishing"
         downloads, layers = self._tracker.downloads, self._tracker.layers
-        kept = [one.pending for one in downloads.values()] if plan.keeps_layers else []
+        kept = downloads if plan.keeps_layers else {}
         await self._shared.publisher.publish(
             Finished(
                 plan=plan,
                 reference=self._request.reference,
                 namespace=self._request.namespace,
                 staging=self._request.snapshotter.staging,
-                blobs=[*kept, *written],
+                blobs=[*(one.pending for one in kept.values()), *written],
+                written=[*kept, *self._missing_documents],
                 trees={chain_id: layer.tree for chain_id, layer in layers.items()},
                 pins=self._request.pins,
                 distributed=self._request.origin is None,

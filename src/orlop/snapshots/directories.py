@@ -4,6 +4,7 @@ r"""Directories: the numbered trees of one snapshotter, from staging to trash.
 
     ROOT/io.containerd.snapshotter.v1.NAME/
         snapshots/ID/fs      a snapshot's own tree; its root has the tree's own mode
+    snapshots/ID/manifest  what is to be in it, see orlop.model.treemanifest
         snapshots/ID/work    overlayfs's workshop, for snapshots that are written to
         staging/ID/          a tree in the making; wiped at the start
         trash/ID/            a tree on its way out; wiped at the start
@@ -27,20 +28,21 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import FailedPrecondition, Internal
+from orlop.errors import FailedPrecondition, Internal, StoreCorrupt
 from orlop.linux import files
-from orlop.linux.mountinfo import read_mountinfo
+from orlop.linux.mountinfo import mounted_directories, read_mountinfo
 from orlop.linux.mounts import unmount
 from orlop.linux.root import open_root
 from orlop.ports.snapshots import Mount, Staged
-from orlop.snapshots import walk
+from orlop.snapshots import sealing, verifying, walk
 from orlop.snapshots.attributes import copy_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
 
+    from orlop.model.digest import Digest
     from orlop.ports.metadata import Usage
 
 _SNAPSHOTS: Final = "snapshots"
@@ -196,9 +198,52 @@ class Directories:
                 raise failure
         return removed
 
+    def retire(self, directory: int) -> None:
+        """See the port. Raises StoreIO."""
+        with files.translated("look for mounts"):
+            used = self._in_use([str(directory)])
+        if not used:
+            self.delete(directory)
+
     def labels(self, directory: int) -> Mapping[str, str]:  # noqa: ARG002 - others have some
         """Labels that a snapshot has because of the way it is kept: none."""
         return {}
+
+    @contextmanager
+    def records(self, staged: Staged) -> Iterator[int]:
+        """See the port."""
+        with files.translated(f"open {staged.root}"), opened(staged.root) as own:
+            fd = sealing.create(own)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def seal(self, staged: Staged, paths: Sequence[bytes] | None) -> Digest:
+        """See the port. Raises StoreFull, StoreIO, StoreCorrupt."""
+        with (
+            files.translated(f"seal {staged.root}"),
+            opened(staged.root) as own,
+            opened(staged.fs) as tree,
+        ):
+            # Others' unpackers need not record anything.
+            if paths is None or not sealing.is_begun(own):
+                return sealing.seal_whole(own, tree)
+            return sealing.seal(own, tree, paths)
+
+    def verify(self, directory: int, manifest: str, spend: Callable[[int], None]) -> list[str]:
+        """See the port."""
+        own = os.path.join(self.root, _SNAPSHOTS, str(directory))
+        if not os.path.isdir(os.path.join(own, "fs")):
+            return [f"snapshot directory {own}/fs is missing"]
+        if not manifest:
+            return []
+        try:
+            with files.translated(f"read {own}"), opened(own) as fd:
+                found = verifying.verify(fd, manifest, spend)
+        except StoreCorrupt as error:
+            found = [error.message]
+        return [f"snapshot directory {own}: {one}" for one in found]
 
     def measure(self, staged: Staged) -> Usage:
         """Disk bytes and inodes of a staged tree."""
@@ -239,8 +284,10 @@ class Directories:
             present = {name: os.listdir(os.path.join(self.root, name)) for name in _LAYOUT}
             kept = {str(number) for number in recorded}
             garbage = [name for name in present[_SNAPSHOTS] if name not in kept]
-            numbers = {int(n) for names in present.values() for n in names if n.isdecimal()}
             self._detach_mounts(garbage)
+            used = self._in_use(garbage) if garbage else set()
+            garbage = [name for name in garbage if name not in used]
+            numbers = {int(n) for names in present.values() for n in names if n.isdecimal()}
             self._empty(garbage)
             with self._numbering:
                 self._next = max(self._next, max(numbers | recorded, default=0) + 1)
@@ -253,6 +300,17 @@ class Directories:
         for found in reversed(read_mountinfo()):
             if found.target.startswith(below) or found.target in doomed:
                 unmount(found.target, detach=True)
+
+    def _in_use(self, names: Iterable[str]) -> set[str]:
+        """Which of these directories some process has mounted, alone or below others."""
+        mounted = mounted_directories()
+        place = os.path.join(os.path.basename(self.root), _SNAPSHOTS)
+        return {
+            name
+            for name in names
+            # Whoever mounts may have named them from a directory on the way to them.
+            if any(one == f"{name}/fs" or one.endswith(f"{place}/{name}/fs") for one in mounted)
+        }
 
     def _empty(self, garbage: Iterable[str]) -> None:
         with self._opened(_SNAPSHOTS) as snapshots, self._opened(_TRASH) as trash:

@@ -24,13 +24,14 @@ from orlop.errors import (
     Unavailable,
 )
 from orlop.linux import files, root
+from orlop.linux.diskread import DiskReader
 from orlop.ports.content import BlobStat
 from orlop.store import layout
 from orlop.store.health import Health
 from orlop.store.ingest import LocalIngest, read_chunks, read_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from orlop.model.digest import Digest
@@ -125,12 +126,18 @@ class LocalBlobStore:
         _check(digest, hasher.hexdigest())
         return data
 
-    def verify(self, digest: Digest) -> None:
-        """Hash the blob. Raises NotFound, StoreCorrupt."""
+    def verify(self, digest: Digest, spend: Callable[[int], None] | None = None) -> None:
+        """Hash the blob as the disk has it. Raises NotFound, StoreCorrupt."""
         hasher = digest.hasher()
         with self._opened(digest) as fd:
-            for chunk in read_chunks(fd):
+            end = 0
+            for offset, chunk in DiskReader().chunks(fd):
+                if spend is not None:
+                    spend(len(chunk))
+                if offset > end:
+                    break  # a hole: no blob of ours has one
                 hasher.update(chunk)
+                end = offset + len(chunk)
         _check(digest, hasher.hexdigest())
 
     def walk(self) -> Iterator[BlobStat]:

@@ -174,6 +174,11 @@ class MemoryService:
         self.calls.append(Call("find", (text, namespace)))
         return self._find(text)
 
+    async def images_for_node(self, filter_text: str = "") -> list[Image]:
+        """See ``NodeImageService.images_for_node``; ``damaged`` images are left out."""
+        found = await self.images(filter_text)
+        return [image for image in found if image.record.id not in self.damaged]
+
     async def find_for(self, text: str, runtime_handler: str) -> Image | None:
         """See ``NodeImageService.find_for``; all handlers have the same images."""
         self.calls.append(Call("find_for", (text, runtime_handler)))
@@ -282,9 +287,11 @@ class MemoryService:
         used = sum(record.content_bytes + record.unpacked_bytes for record in records)
         return [FsUsage(self.mountpoint, NOW, Usage(bytes=used, inodes=10 * len(records)))]
 
-    async def check(self, text: str = "", *, repair: bool = False) -> list[CheckReport]:
+    async def check(
+        self, text: str = "", *, repair: bool = False, quick: bool = False, max_rate: int = 0
+    ) -> list[CheckReport]:
         """See ``ImageService.check``; ``damaged`` images have a problem until repaired."""
-        self.calls.append(Call("check", (text, repair)))
+        self.calls.append(Call("check", (text, repair, quick, max_rate)))
         images = [self._need(text)] if text else list(self._images.values())
         reports = [self._report(image, repair=repair) for image in images]
         if repair:

@@ -26,7 +26,7 @@ from orlop.model.digest import Digest
 from orlop.ports.content import BlobStat, IngestStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from orlop.ports.clock import Clock
@@ -189,8 +189,10 @@ class MemoryStore:
         self.verify(digest)
         return data
 
-    def verify(self, digest: Digest) -> None:
+    def verify(self, digest: Digest, spend: Callable[[int], None] | None = None) -> None:
         """Hash the blob. Raises NotFound, StoreCorrupt."""
+        if spend is not None:
+            spend(len(self._content(digest)))
         if Digest.of(self._content(digest), digest.algorithm) != digest:
             raise StoreCorrupt(f"the bytes are not what the name says: blob {digest}")
 

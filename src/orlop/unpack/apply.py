@@ -39,8 +39,10 @@ from orlop.model.layerpath import (
     whiteout,
 )
 from orlop.model.limits import DEFAULTS, Limits
+from orlop.model.treemanifest import Kind
 from orlop.unpack import attributes
 from orlop.unpack.directories import Directories, NeedsParent, no_directory
+from orlop.unpack.journal import Journal
 from orlop.unpack.lower import Lower
 from orlop.unpack.regular import CREATE, RegularFile, stored_bytes
 from orlop.unpack.whiteouts import Whiteouts, is_whiteout
@@ -54,9 +56,9 @@ if TYPE_CHECKING:
 
 _LINK_IN_INODE: Final = 60  # shorter targets of links take no block of the disk
 _SPECIAL: Final = {
-    tar.CHARACTER_DEVICE: stat.S_IFCHR,
-    tar.BLOCK_DEVICE: stat.S_IFBLK,
-    tar.FIFO: stat.S_IFIFO,
+    tar.CHARACTER_DEVICE: (stat.S_IFCHR, Kind.CHARACTER_DEVICE),
+    tar.BLOCK_DEVICE: (stat.S_IFBLK, Kind.BLOCK_DEVICE),
+    tar.FIFO: (stat.S_IFIFO, Kind.FIFO),
 }
 
 
@@ -65,7 +67,8 @@ class Applier:
 
     Call ``begin`` for each entry, ``write`` for each piece of its data, then
     ``finish`` once. The results are valid after ``finish``. The process's umask
-    must be 0.
+    must be 0. What is done is recorded in ``journal``; without a lower layer its records
+    add up to the tree, but for implied directories.
 
     Attributes:
         implied: directories that were made only because something below was named.
@@ -73,7 +76,9 @@ class Applier:
         inodes, disk_bytes: what was made, and the root; exact in a tree that was empty.
     """
 
-    def __init__(self, root: int, mode: ApplyMode, limits: Limits = DEFAULTS) -> None:
+    def __init__(
+        self, root: int, mode: ApplyMode, limits: Limits = DEFAULTS, journal: Journal | None = None
+    ) -> None:
         self.implied: set[bytes] = set()
         self.dropped: dict[str, int] = {}
         self.inodes = 0
@@ -87,6 +92,7 @@ class Applier:
         self._late: dict[bytes, Entry] = {}  # directories whose attributes wait for the end
         self._whiteouts = Whiteouts()
         self._whiteout_devices: set[bytes] = set()  # what hard links may name
+        self._journal = journal or Journal()
         self._file: RegularFile | None = None
         self._missing = 0
         if self._lower is None:
@@ -163,12 +169,14 @@ class Applier:
             OSError: the file system refused; the caller translates it.
         """
         if self._lower is None:
-            self.inodes -= self._whiteouts.settle(
-                self._directories, self.implied | self._times.keys()
-            )
+            gone = self._whiteouts.settle(self._directories, self.implied | self._times.keys())
+            self.inodes -= len(gone)
+            for path in gone:
+                self._journal.mark(Kind.REMOVED, path)
         for path, entry in self._late.items():
             fd = self._directories.open(path)
             attributes.apply(fd, entry, self.dropped, fresh=False)
+            self._record_directory(path, fd, entry)
         for path in self.implied:
             self._measure_directory(path)
         # Nothing is left below these from which they could have their attributes.
@@ -185,6 +193,7 @@ class Applier:
         self.disk_bytes += os.fstat(self._root).st_blocks * 512
         if self._lower is not None:
             self._lower.restore(self._directories)
+        self._journal.finish()
 
     def _measure_directory(self, path: bytes) -> int:
         """Count a directory's own blocks; returns its parent's descriptor."""
@@ -237,6 +246,7 @@ class Applier:
             self.inodes -= 1
         self.inodes += 1
         self.implied.add(path)
+        self._journal.mark(Kind.IMPLIED, path)
         if not self._inherits_nothing(path):
             attributes.reset(self._directories.open(path))
         self._note(path)
@@ -273,6 +283,8 @@ class Applier:
                 self._directory_attributes(path, fd, entry, fresh=fresh and inherits_nothing)
             finally:
                 os.close(fd)
+        else:
+            self._journal.entry(Kind.DIRECTORY, path, entry)
         self.implied.discard(path)
         self._times[path] = entry.mtime
         self._note(path)
@@ -286,6 +298,11 @@ class Applier:
         else:
             self._late.pop(path, None)
             attributes.apply(fd, entry, self.dropped, fresh=fresh)
+        self._record_directory(path, fd, entry)
+
+    def _record_directory(self, path: bytes, fd: int, entry: Entry) -> None:
+        xattrs = attributes.present(fd) if entry.xattrs else None
+        self._journal.entry(Kind.DIRECTORY, path, entry, xattrs=xattrs)
 
     # Whiteouts.
 
@@ -313,6 +330,7 @@ class Applier:
             self._lower.delete(path, above, name, self._remove)
         elif self._whiteouts.hide(path, above, name):
             self.inodes += 1
+            self._journal.mark(Kind.WHITEOUT, path)
 
     # Files.
 
@@ -322,7 +340,7 @@ class Applier:
         except FileExistsError:
             self._remove(path, above, name)
             fd = os.open(name, CREATE, entry.mode, dir_fd=above)
-        self._file = RegularFile(fd, entry, fresh=self._inherits_nothing(path))
+        self._file = RegularFile(fd, path, entry, fresh=self._inherits_nothing(path))
         self._missing = entry.size
         self.inodes += 1
         self.disk_bytes += stored_bytes(entry, self._block)
@@ -333,7 +351,7 @@ class Applier:
     def _finish_file(self) -> None:
         file, self._file = self._file, None
         assert file is not None
-        file.finish(self.dropped)
+        file.finish(self.dropped, self._journal)
 
     def _apply_hard_link(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
         target, found = self._link_target(path, normalise(entry.link, self._limits))
@@ -372,6 +390,7 @@ class Applier:
                 f"{shown(target)} in layer has more hard links than the file system allows",
                 limit="layer_entries",
             ) from error
+        self._journal.link(path, target)
         self._note(path)
 
     def _link_target(self, path: bytes, target: bytes) -> tuple[bytes, os.stat_result | None]:
@@ -416,10 +435,12 @@ class Applier:
         self.inodes += 1
         if len(entry.link) >= _LINK_IN_INODE:
             self.disk_bytes += self._block
+        self._journal.entry(Kind.SYMLINK, path, entry)
         self._finish_special(path, above, name, entry)
 
     def _apply_special(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
-        mode = _SPECIAL[entry.type] | entry.mode
+        type_, kind = _SPECIAL[entry.type]
+        mode = type_ | entry.mode
         device = os.makedev(entry.major, entry.minor)
         try:
             os.mknod(name, mode, device, dir_fd=above)
@@ -427,6 +448,7 @@ class Applier:
             self._remove(path, above, name)
             os.mknod(name, mode, device, dir_fd=above)
         self.inodes += 1
+        self._journal.entry(kind, path, entry, size=device)
         self._finish_special(path, above, name, entry)
 
     def _finish_special(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
@@ -445,6 +467,7 @@ class Applier:
         found = os.stat(name, dir_fd=above, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=above)
+            self._journal.mark(Kind.REMOVED, path)
             if found.st_nlink == 1:
                 self.inodes -= 1
                 self.disk_bytes -= disk_bytes(found, self._block)
@@ -457,6 +480,7 @@ class Applier:
         self.disk_bytes -= removed.disk
         base = split(path)[0]
         for relative in removed.paths:
+            self._journal.mark(Kind.REMOVED, join(base, relative))
             self._forget(join(base, relative))
 
     def _forget(self, path: bytes) -> None:

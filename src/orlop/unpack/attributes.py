@@ -96,6 +96,13 @@ def clear(fd: int) -> None:
             os.removexattr(fd, name)
 
 
+def present(fd: int) -> dict[bytes, bytes] | None:
+    """All attributes that an image can give to a file or directory; None without any."""
+    names = [os.fsencode(name) for name in os.listxattr(fd)]
+    found = {name: os.getxattr(fd, name) for name in names if _is_image_attribute(name)}
+    return found or None
+
+
 def reset(fd: int) -> None:
     """Make a directory look like one that nobody described: root's, 0755."""
     clear(fd)

@@ -5,7 +5,7 @@ then the kind's own fields, little-endian. Pure: bytes to values and back.
 
 ::
 
-    daemon → fork-server   JOB        with descriptors (control, source, target)
+    daemon → fork-server   JOB        with descriptors (control, source, target, manifest)
     fork-server → daemon   STARTED    on the control socket, with the worker's pidfd;
                                       or FAILED, when there can be none
     daemon → worker        AVAILABLE  so many bytes of the source may be read

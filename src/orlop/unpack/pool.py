@@ -171,7 +171,8 @@ class WorkerPool:
         ours.setblocking(False)
         try:
             with theirs:
-                self._send(frame, [theirs.fileno(), job.source.fileno(), job.target])
+                own = [job.manifest] if job.manifest >= 0 else []
+                self._send(frame, [theirs.fileno(), job.source.fileno(), job.target, *own])
         except BaseException:
             ours.close()
             raise

@@ -6,10 +6,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from orlop.linux.files import sync_file_range
+from orlop.model.checksum import Checksum
+from orlop.model.treemanifest import Kind
 from orlop.unpack import attributes
 
 if TYPE_CHECKING:
     from orlop.model.tar import Entry
+    from orlop.unpack.journal import Journal
 
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags that make a new file and never open what is there."""
@@ -24,16 +27,20 @@ class RegularFile:
 
     Args:
         fd: of the file, opened with ``CREATE`` and the entry's mode.
+        path: of the file, in the tree.
         entry: its member of the archive.
         fresh: see ``attributes.apply``.
     """
 
-    __slots__ = ("_entry", "_fd", "_fresh", "_regions")
+    __slots__ = ("_checksum", "_entry", "_fd", "_fresh", "_path", "_regions", "_summed")
 
-    def __init__(self, fd: int, entry: Entry, *, fresh: bool) -> None:
+    def __init__(self, fd: int, path: bytes, entry: Entry, *, fresh: bool) -> None:
         self._fd = fd
+        self._path = path
         self._entry = entry
         self._fresh = fresh
+        self._checksum = Checksum()
+        self._summed = 0  # bytes of the file that the checksum covers
         self._regions: list[tuple[int, int]] = []  # still to be filled, the next one last
         if entry.sparse is not None:
             self._regions = [region for region in reversed(entry.sparse) if region[1]]
@@ -43,10 +50,11 @@ class RegularFile:
         if self._regions:
             self._write_regions(piece)
         else:
+            self._checksum.update(piece)
             _write_all(self._fd, piece)
 
-    def finish(self, dropped: dict[str, int]) -> None:
-        """Set length, attributes and time, and close.
+    def finish(self, dropped: dict[str, int], journal: Journal) -> None:
+        """Set length, attributes and time, record the file, and close it.
 
         Raises:
             ArchiveInvalid, LimitExceeded, OSError: see ``attributes.apply``.
@@ -55,12 +63,21 @@ class RegularFile:
         try:
             if entry.sparse is not None:
                 os.ftruncate(fd, entry.real_size)
+                self._checksum.skip(entry.real_size - self._summed)
             if not self._fresh or attributes.needed(entry):
                 attributes.apply(fd, entry, dropped, fresh=self._fresh)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
             if entry.size >= _EARLY_BYTES:
                 # The barrier that publishes the image is then short.
                 sync_file_range(fd, offset=0, length=0)
+            journal.entry(
+                Kind.FILE,
+                self._path,
+                entry,
+                size=entry.real_size,
+                checksum=self._checksum.value,
+                xattrs=attributes.present(fd) if entry.xattrs else None,
+            )
         finally:
             self.close()
 
@@ -75,6 +92,9 @@ class RegularFile:
             offset, length = self._regions.pop()
             part = piece[:length]
             os.lseek(self._fd, offset, os.SEEK_SET)
+            self._checksum.skip(offset - self._summed)
+            self._checksum.update(part)
+            self._summed = offset + len(part)
             _write_all(self._fd, part)
             if len(part) < length:
                 self._regions.append((offset + len(part), length - len(part)))

@@ -51,7 +51,7 @@ class Whiteouts:
         self.hidden.discard(path)
         self.opaque.discard(path)
 
-    def settle(self, directories: Directories, made: AbstractSet[bytes]) -> int:
+    def settle(self, directories: Directories, made: AbstractSet[bytes]) -> list[bytes]:
         """Say what whiteouts mean now that the layer is complete.
 
         Args:
@@ -59,14 +59,14 @@ class Whiteouts:
             made: the directories that the layer has.
 
         Returns:
-            How many inodes are gone: whiteouts below opaque directories, which
-            would show up in listings.
+            What is gone: whiteouts below opaque directories, which would show up in
+            listings.
         """
         # The lower directory is deleted and a new one stands in its place.
         self.opaque |= self.hidden & made
         if not self.opaque:
-            return 0
-        removed = 0
+            return []
+        removed = []
         for path in sorted(self.hidden):
             parent, name = split(path)
             if not self._is_hidden(parent):
@@ -74,7 +74,7 @@ class Whiteouts:
             above = directories.open(parent)
             if is_whiteout(os.stat(name, dir_fd=above, follow_symlinks=False)):
                 os.unlink(name, dir_fd=above)
-                removed += 1
+                removed.append(path)
         return removed
 
     def _is_hidden(self, directory: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The worker: one process, one layer, three descriptors; and the fork-server that makes it.
+"""The worker: one process, one layer, four descriptors; and the fork-server that makes it.
 
 ``python -m orlop.unpack.worker FD PID`` is the fork-server of the daemon ``PID``.
 It has imported all that a worker needs, has one thread and no state, and forks
@@ -40,6 +40,7 @@ from orlop.errors import (
 )
 from orlop.linux import isolation, procs
 from orlop.linux.files import as_store_error
+from orlop.model import treemanifest
 from orlop.model.mediatype import Compression
 from orlop.model.tar import Entry, TarParser
 from orlop.unpack import frames
@@ -48,6 +49,7 @@ from orlop.unpack.decompress import MAGIC_BYTES, decompressor
 from orlop.unpack.directories import NeedsParent
 from orlop.unpack.frames import Kind
 from orlop.unpack.jail import Fence, Jail
+from orlop.unpack.journal import Journal
 
 if TYPE_CHECKING:
     from orlop.model.limits import Limits
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 256 * 1024
 _QUEUED_PIECES: Final = 8
 _PROGRESS_SECONDS: Final = 0.1
-_JOB_DESCRIPTORS: Final = 3
+_JOB_DESCRIPTORS: Final = (3, 4)  # of which the fourth, for the manifest, may be missing
 
 _SAMPLES: Final = (
     (bytes.fromhex("1f8b08000000000000ff03000000000000000000"), Compression.GZIP),
@@ -162,7 +164,7 @@ class _Stream:
         self._ended = frames.kind_of(frame) is Kind.END
 
 
-def unpack(job: frames.Job, control: socket.socket, source: int, jail: Jail) -> None:
+def unpack(job: frames.Job, control: socket.socket, source: int, jail: Jail, manifest: int) -> None:
     """Apply one layer to ``jail.target`` and report on ``control``; raises what went wrong."""
     # Not a word before the fork-server has told the daemon who we are.
     control.recv(1, socket.MSG_PEEK)
@@ -172,15 +174,17 @@ def unpack(job: frames.Job, control: socket.socket, source: int, jail: Jail) -> 
     jail.filter_calls()
     if jail.missing:
         _tell_missing(control, jail, strict=job.strict)
-    apply(job, control, stream, jail.target)
+    apply(job, control, stream, jail.target, manifest)
 
 
-def apply(job: frames.Job, control: socket.socket, stream: _Stream, target: int) -> None:
+def apply(
+    job: frames.Job, control: socket.socket, stream: _Stream, target: int, manifest: int
+) -> None:
     """What is done inside: everything here has read a stranger's bytes."""
     parser = TarParser(job.limits)
     reported = time.monotonic()
     stream.release()
-    with Applier(target, job.mode, job.limits) as applier:
+    with Applier(target, job.mode, job.limits, Journal(manifest)) as applier:
         begin, write = applier.begin, applier.write
         while (piece := stream.next()) is not None:
             for event in parser.feed(piece):
@@ -222,10 +226,12 @@ def _tell_missing(control: socket.socket, jail: Jail, *, strict: bool) -> None:
     control.send(frames.unfenced(jail.missing, jail.reason))
 
 
-def run(job: frames.Job, control: socket.socket, source: int, jail: Jail) -> None:
+def run(
+    job: frames.Job, control: socket.socket, source: int, jail: Jail, manifest: int = -1
+) -> None:
     """``unpack``, with every outcome turned into the last frame."""
     try:
-        unpack(job, control, source, jail)
+        unpack(job, control, source, jail, manifest)
     except NeedsParent:
         control.send(bytes([Kind.NEEDS_PARENT]))
     except _SourceGone:
@@ -267,11 +273,11 @@ def serve(server: socket.socket) -> None:
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the daemon's to handle
     while True:
-        frame, descriptors, _, _ = socket.recv_fds(server, frames.MAX_FRAME, _JOB_DESCRIPTORS)
+        frame, descriptors, _, _ = socket.recv_fds(server, frames.MAX_FRAME, max(_JOB_DESCRIPTORS))
         if not frame:
             return
         try:
-            if len(descriptors) == _JOB_DESCRIPTORS:
+            if len(descriptors) in _JOB_DESCRIPTORS:
                 _start_worker(frame, descriptors)
         finally:
             for fd in descriptors:
@@ -302,7 +308,7 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
     parent = os.getpid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     job = frames.parse_job(frame)
-    jail = Jail(Fence(job.fences), descriptors[-1])
+    jail = Jail(Fence(job.fences), descriptors[2])
     try:
         with ExitStack() as stack:
             if Fence.PROCESSES in jail.wanted:
@@ -332,10 +338,10 @@ def _become_worker(parent: int, job: frames.Job, descriptors: list[int], jail: J
         procs.silence()
         os.umask(0)
         os.environ.clear()
-        control_fd, source, target = descriptors
+        control_fd, source, target, *manifest = descriptors
         os.fchdir(target)
         control = socket.socket(fileno=control_fd)
-        run(job, control, source, jail)
+        run(job, control, source, jail, manifest[0] if manifest else -1)
         status = 0
     finally:
         os._exit(status)
@@ -353,6 +359,7 @@ def _warm_up() -> None:
     b"\xff".decode("utf-8", "surrogateescape").encode("utf-8", "replace")
     "x".encode("ascii", "replace")
     os.strerror(1)
+    treemanifest.block(b"x")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import pytest
 from orlop.images.check import ImageCheck
 from orlop.images.exporting import Exporter
 from orlop.images.mounts import ImageMounts
+from orlop.images.repair import ImageRepair
 from orlop.images.service import LocalImageService
 from orlop.images.settings import Runtime, ServiceSettings
 from orlop.linux.clock import SystemClock
@@ -103,11 +104,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                 snapshotters=snapshotters,
                 collector=collector,
                 mounts=mounts,
-                checker=ImageCheck(
-                    store=store,
+                repairs=ImageRepair(
+                    checker=ImageCheck(store=store, metadata=metadata, snapshotters=snapshotters),
+                    puller=puller,
                     metadata=metadata,
                     snapshotters=snapshotters,
-                    tree_exists=lambda _: True,
                 ),
                 archives=ArchiveOpener(
                     store, decompression=by_content, sniff=sniff, limits=DEFAULTS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import InvalidArgument, InvalidReference, NotFound, StoreCorrupt, Unimplemented
+from orlop.errors import InvalidArgument, InvalidReference, NotFound, StoreCorrupt
 from orlop.images.service import LocalImageService
 from orlop.images.settings import Runtime, ServiceSettings
 from orlop.model import labels
@@ -145,7 +145,7 @@ def test_a_pinned_image_that_makes_no_sense(bench: Bench) -> None:
             snapshotters={},
             collector=bench.collector,
             mounts=bench.mounts,
-            checker=bench.service._checker,
+            repairs=bench.service._repairs,
             archives=bench.service._archives,
             exporter=bench.service._exporter,
             clock=bench.service._clock,
@@ -258,9 +258,12 @@ async def test_checking(bench: Bench) -> None:
 
 
 async def test_repairing(bench: Bench) -> None:
-    with pytest.raises(Unimplemented) as error:
-        await bench.service.check(repair=True)
-    assert error.value.hint == "remove the damaged image and pull it again"
+    await bench.add(REAL, f"{APP}:v1")
+    bench.puller.answer = Image(REAL, ())
+    (report,) = await bench.service.check(repair=True)
+    assert [str(one.reference) for one in bench.puller.requests] == [f"{APP}:v1"]
+    # The puller has not done what it says.
+    assert (report.repaired, bool(report.unrepaired)) == (False, True)
 
 
 async def test_checking_what_is_unpacked_elsewhere(bench: Bench) -> None:
@@ -268,6 +271,6 @@ async def test_checking_what_is_unpacked_elsewhere(bench: Bench) -> None:
     await bench.add(replace(REAL, chain_id="chain"), f"{APP}:v1")
     (report,) = await bench.service.check()
     assert report.problems == ()
-    bench.service._checker._snapshotters = {}
+    bench.service._repairs._checker._snapshotters = {}
     (report,) = await bench.service.check()
     assert report.problems == ("snapshotter plain is not loaded",)

@@ -196,6 +196,24 @@ class Trees:
         self.lowers.append(tuple(lower))
         return self.settles
 
+    @contextmanager
+    def records(self, staged: Staged) -> Iterator[int]:
+        fd = os.open(Path(staged.root, "manifest"), os.O_WRONLY | os.O_CREAT)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def seal(self, staged: Staged, paths: Sequence[bytes] | None) -> Digest:
+        del paths
+        return Digest.of(staged.fs.encode())
+
+    def verify(self, directory: int, manifest: str, spend: Callable[[int], None]) -> list[str]:
+        raise AssertionError("nobody should ask")
+
+    def retire(self, directory: int) -> None:
+        self.delete(directory)
+
     def publish(self, staged: Sequence[Staged]) -> None:
         for at, tree in enumerate(staged):
             if at:

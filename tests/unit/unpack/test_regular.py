@@ -9,6 +9,7 @@ import pytest
 
 from orlop.errors import ArchiveInvalid
 from orlop.model import tar
+from orlop.unpack.journal import Journal
 from orlop.unpack.regular import CREATE, RegularFile, stored_bytes
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ def entry(size: int, regions: Regions | None = None, real_size: int | None = Non
 
 
 def write(path: Path, made: tar.Entry, data: bytes, piece: int) -> None:
-    file = RegularFile(os.open(path, CREATE, 0o600), made, fresh=False)
+    file = RegularFile(os.open(path, CREATE, 0o600), b"file", made, fresh=False)
     view = memoryview(data)
     for at in range(0, len(data), piece):
         file.write(view[at : at + piece])
-    file.finish({})
+    file.finish({}, Journal())
 
 
 @pytest.mark.parametrize("piece", [1, 7, 4096, 1 << 21])
@@ -95,7 +96,7 @@ def test_what_is_there_is_not_opened(tmp_path: Path) -> None:
 
 def test_closing_twice(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "f", CREATE, 0o600)
-    file = RegularFile(fd, entry(5), fresh=True)
+    file = RegularFile(fd, b"file", entry(5), fresh=True)
     file.write(memoryview(b"abc"))
     file.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -111,6 +112,6 @@ def test_it_is_closed_when_finishing_fails(tmp_path: Path) -> None:
     made.xattrs = {b"security.capability": b"broken"}
     fd = os.open(tmp_path / "f", CREATE, 0o600)
     with pytest.raises(ArchiveInvalid, match="capability"):
-        RegularFile(fd, made, fresh=True).finish({})
+        RegularFile(fd, b"file", made, fresh=True).finish({}, Journal())
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
