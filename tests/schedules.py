@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 
 SOON: Final = 60.0
 """Seconds in which every pull must have ended; most take less than one."""
-SILENCE: Final = "2s"
-"""Time without a byte after which a pull is cancelled here."""
+SILENCE: Final = "4s"
+"""Time without a byte after which a pull is cancelled here; a busy machine needs some."""
 MEMORY: Final = 256 << 20
 """Bytes by which a batch may make this process grow, its registries included."""
 BATCH: Final = 20
