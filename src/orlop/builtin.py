@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from orlop.ports.snapshots import Snapshotter
     from orlop.ports.verify import ImageVerifier
     from orlop.pull.barrier import Barrier
+    from orlop.pull.pipeline import Pipeline
+    from orlop.pull.processing import Processing
     from orlop.pull.verifiers import BinaryVerifiers
     from orlop.snapshots.service import Format
     from orlop.store.blobs import LocalBlobStore
@@ -349,16 +351,13 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
 async def _service(context: Context) -> AsyncIterator[ImageService]:
     from orlop.images.doubt import trusting
     from orlop.images.mounts import ImageMounts
-    from orlop.images.observers import Observers
     from orlop.images.scrub import scrubbing
     from orlop.images.service import LocalImageService
     from orlop.linux.boot import Run
     from orlop.linux.clock import SystemClock
     from orlop.linux.mounter import SystemMounter
-    from orlop.pull.pipeline import Parts, Pipeline
 
     config = cast("ImageConfig", context.config)
-    database = cast("MetadataConfig", context.also[keys.METADATA[1]])
     transfer = cast("TransferConfig", context.also[keys.TRANSFER[1]])
     # Either key asks for it: containerd syncs what the one or the other tells it to.
     syncs = config.image_pull_with_sync_fs or cast("DiffConfig", context.also[keys.DIFF[1]]).sync_fs
@@ -375,23 +374,7 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
         )
     processing = processing_settings(_processors(context), config)
     mounts = ImageMounts(snapshotters, SystemMounter())
-    pipeline = Pipeline(
-        Parts(
-            registry=cast("Registry", context.one_of(REGISTRY)),
-            store=store,
-            metadata=metadata,
-            unpacker=cast("WorkerPool", context.one_of(UNPACK)),
-            protector=collector,
-            observer=Observers(cast("Mapping[str, Observer]", context.all_of(OBSERVER))),
-            clock=SystemClock(),
-            barrier=barrier if syncs else None,
-            free_bytes=lambda: shutil.disk_usage(store.path).free,
-            isolated=database.content_sharing_policy == "isolated",
-            verifiers=_verifiers(context),
-            spool=store.path,
-        ),
-        replace(pull_settings(config), processing=processing),
-    )
+    pipeline = _pipeline(context, barrier if syncs else None, processing)
     for namespace in await metadata.namespaces():
         await mounts.forget_lost(namespace)
     # The first listing after a start reads everything; later ones only what has changed.
@@ -430,6 +413,33 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     run = Run(os.path.dirname(context.root))
     async with trusting(service, metadata, run, barrier.wait, syncs=syncs), scrub:
         yield service
+
+
+def _pipeline(context: Context, barrier: Barrier | None, processing: Processing) -> Pipeline:
+    from orlop.images.observers import Observers
+    from orlop.linux.clock import SystemClock
+    from orlop.pull.pipeline import Parts, Pipeline
+
+    config = cast("ImageConfig", context.config)
+    database = cast("MetadataConfig", context.also[keys.METADATA[1]])
+    store = cast("LocalBlobStore", context.one_of(CONTENT))
+    return Pipeline(
+        Parts(
+            registry=cast("Registry", context.one_of(REGISTRY)),
+            store=store,
+            metadata=cast("MetadataStore", context.one_of(METADATA)),
+            unpacker=cast("WorkerPool", context.one_of(UNPACK)),
+            protector=cast("GarbageCollector", context.one_of(GC)),
+            observer=Observers(cast("Mapping[str, Observer]", context.all_of(OBSERVER))),
+            clock=SystemClock(),
+            barrier=barrier,
+            free_bytes=lambda: shutil.disk_usage(store.path).free,
+            isolated=database.content_sharing_policy == "isolated",
+            verifiers=_verifiers(context),
+            spool=store.path,
+        ),
+        replace(pull_settings(config), processing=processing),
+    )
 
 
 async def _archives(
