@@ -150,7 +150,7 @@ async def test_disable_snapshot_annotations(
         snapshot.key: {
             key.rpartition("/cri.")[2]: value
             for key, value in snapshot.labels.items()
-            if key != labels.SNAPSHOT_REF
+            if key not in (labels.SNAPSHOT_REF, labels.SNAPSHOT_MANIFEST)
         }
         for snapshot in found
     }
