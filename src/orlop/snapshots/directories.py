@@ -285,7 +285,7 @@ class Directories:
             kept = {str(number) for number in recorded}
             garbage = [name for name in present[_SNAPSHOTS] if name not in kept]
             self._detach_mounts(garbage)
-            used = self._in_use(garbage) if garbage else set()
+            used = self._in_use(filter(str.isdecimal, garbage)) if garbage else set()
             garbage = [name for name in garbage if name not in used]
             numbers = {int(n) for names in present.values() for n in names if n.isdecimal()}
             self._empty(garbage)
@@ -304,13 +304,7 @@ class Directories:
     def _in_use(self, names: Iterable[str]) -> set[str]:
         """Which of these directories some process has mounted, alone or below others."""
         mounted = mounted_directories()
-        place = os.path.join(os.path.basename(self.root), _SNAPSHOTS)
-        return {
-            name
-            for name in names
-            # Whoever mounts may have named them from a directory on the way to them.
-            if any(one == f"{name}/fs" or one.endswith(f"{place}/{name}/fs") for one in mounted)
-        }
+        return {name for name in names if any(_names(one, self.tree(int(name))) for one in mounted)}
 
     def _empty(self, garbage: Iterable[str]) -> None:
         with self._opened(_SNAPSHOTS) as snapshots, self._opened(_TRASH) as trash:
@@ -381,3 +375,14 @@ def _throw_away(source: int, trash: int, name: str) -> None:
     walk.remove_tree(trash, name)
     with suppress(FileNotFoundError):
         files.renameat2(source, os.fsencode(name), trash, os.fsencode(name))
+
+
+def _names(mounted: str, tree: str) -> bool:
+    """True when what somebody has mounted may be this tree.
+
+    It may have been named from a directory on the way to it (``12/fs``), from the root of
+    its file system, or from the root of the disk that has it.
+    """
+    if mounted.rsplit("/", 2)[-2:] != tree.rsplit("/", 2)[-2:]:
+        return False
+    return tree.endswith("/" + mounted.lstrip("/")) or mounted.endswith(tree)

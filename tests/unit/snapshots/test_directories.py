@@ -21,7 +21,7 @@ from orlop.errors import (
 )
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.linux.mounts import mount, unmount
-from orlop.snapshots.directories import Directories
+from orlop.snapshots.directories import Directories, _names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -333,3 +333,22 @@ def test_sync_remove(tmp_path: Path, calls: StoreCalls) -> None:
             made.delete(tree.directory)
         assert operations.count("fsync") == (2 if sync else 0)
         assert operations[-1] == ("fsync" if sync else "rmdir")
+
+
+@pytest.mark.parametrize(
+    ("mounted", "meant"),
+    [
+        ("/store/a.overlayfs/snapshots/12/fs", True),
+        ("12/fs", True),
+        ("snapshots/12/fs", True),
+        ("/a.overlayfs/snapshots/12/fs", True),  # the root is a mount point
+        ("/@volume/store/a.overlayfs/snapshots/12/fs", True),  # a volume of a disk
+        ("2/fs", False),
+        ("/elsewhere/a.overlayfs/snapshots/12/fs", False),
+        ("/store/a.overlayfs/snapshots/12/work", False),
+        ("/fs", False),
+        ("/", False),
+    ],
+)
+def test_which_mounts_use_a_tree(mounted: str, meant: bool) -> None:
+    assert _names(mounted, "/store/a.overlayfs/snapshots/12/fs") is meant
