@@ -88,3 +88,48 @@ def test_a_conflict_is_a_loss(run: Run, path: Path) -> None:
 
 def test_a_backup_needs_a_document_that_is_replaced(run: Run, path: Path) -> None:
     assert run("config", "migrate", str(path), "--backup")[0] == 2
+
+
+MIRRORS = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+  endpoint = ["https://mirror.example:5000", "http://10.0.0.7"]
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
+  endpoint = ["https://all.example"]
+"""
+
+
+def test_mirrors_become_files_that_mean_the_same(run: Run, tmp_path: Path) -> None:
+    document, hosts = tmp_path / "config.toml", tmp_path / "certs.d"
+    document.write_text(MIRRORS)
+
+    def asked(image: str) -> list[tuple[str, list[str]]]:
+        code, out, _ = run("hosts", "explain", image, "--config", str(document), "-o", "json")
+        assert code == 0
+        found = json.loads(out)["hosts"]
+        return [(one["url"], one["capabilities"]) for one in found]
+
+    images = ("busybox", "quay.example/app:v1")
+    before = [asked(image) for image in images]
+    assert before[0][0][0] == "https://mirror.example:5000/v2"
+    code, _, err = run("config", "migrate", str(document), "--in-place", "--hosts", str(hosts))
+    assert code == 0
+    for name in ("docker.io", "_default"):
+        assert f"{hosts}/{name}/hosts.toml: written" in err
+    table = tomllib.loads(document.read_text())["plugins"][IMAGES]["registry"]
+    assert table == {"config_path": str(hosts)}
+    assert [asked(image) for image in images] == before
+
+
+def test_files_that_are_there_are_not_overwritten(run: Run, tmp_path: Path) -> None:
+    document, kept = tmp_path / "config.toml", tmp_path / "certs.d/docker.io/hosts.toml"
+    document.write_text(MIRRORS)
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# mine\n")
+    code, _, err = run(
+        "config", "migrate", str(document), "--in-place", "--hosts", str(kept.parents[1])
+    )
+    assert code == 1
+    assert str(kept) in err
+    assert kept.read_text() == "# mine\n"
+    assert document.read_text() == MIRRORS
