@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 NAMESPACE = "k8s.io"
 _CONTENT = "io.containerd.content.v1.content"
+
+
+EMPTIED_WITHIN = 20.0
+"""Seconds; no tree of a test has more than some thousand inodes."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,15 @@ class Store:
             descriptors=tuple(sorted(self._descriptors())),
             workers=tuple(await _workers_left()),
         )
+
+    async def settled(self) -> Traces:
+        """The same when the trash is empty, which goes at its leisure."""
+        deadline = time.monotonic() + EMPTIED_WITHIN
+        for path in self.files():
+            while "/trash/" in path and (self.root / path).exists():
+                assert time.monotonic() < deadline, f"{path} stays"
+                await asyncio.sleep(0.02)
+        return await self.traces()
 
     def files(self) -> list[str]:
         """Blobs, trees and what is on its way in or out, relative to the root."""

@@ -247,7 +247,11 @@ async def test_many_at_once(bench: Bench) -> None:
     pipeline = bench.pipeline()
     pulled: list[Image] = await asyncio.gather(*(pipeline.pull(one) for one in requests))
     assert [one.record.id for one in pulled] == [image.id for image in images]
-    assert sorted(bench.asked()) == sorted(str(layer.digest) for layer in shared)
+    # Who comes late finds a layer here, and proves by a part of it that it may have it.
+    got = [one for one in bench.registry.requests if one.method == "GET"]
+    whole = [one.path for one in got if "range" not in one.headers]
+    for layer in shared:
+        assert len([path for path in whole if path.endswith(f"/blobs/{layer.digest}")]) == 1
     assert len(bench.hands.jobs) == len(shared) + len(images)
     assert len(bench.trees.names()) == len(shared) + len(images)
 
