@@ -25,6 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 REFERENCE: Final = "docker.io/library/debian:12"
 STORE: Final = "/var/tmp/images"
 DIRECTORY: Final = "/mnt"
+BUNDLE: Final = "/run/debian"
 WITHOUT_SERVICE: Final = ("config", "hosts", "version")
 
 PAGES: Final = ("README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
@@ -54,11 +55,23 @@ def test_there_is_something_to_type() -> None:
 
 
 @pytest.mark.parametrize("page", with_commands((*PAGES, *ROOMS)))
-def test_commands(page: str, registry: DistributionRegistry, daemon: Daemon, home: Path) -> None:
+def test_commands(
+    page: str,
+    registry: DistributionRegistry,
+    daemon: Daemon,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(home)  # where archives are written to
     reference = offer(registry, small_image(page), "library/debian", "12")
     target = home / "mnt"
     target.mkdir()
-    places = {REFERENCE: reference, DIRECTORY: str(target), STORE: str(home / "images")}
+    places = {
+        REFERENCE: reference,
+        DIRECTORY: str(target),
+        STORE: str(home / "images"),
+        BUNDLE: str(home / "bundle"),
+    }
     for words in commands(page):
         if words[0] == "orlop" and words[1] != "daemon":
             arguments = [places.get(word, word) for word in words[1:]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +121,8 @@ class Store:
         """Partial blobs: reference and length."""
         found = {}
         for path in self.root.glob(f"{_CONTENT}/ingest/*"):
-            found[(path / "ref").read_text()] = (path / "data").stat().st_size
+            with suppress(FileNotFoundError):  # it is being made, or goes
+                found[(path / "ref").read_text()] = (path / "data").stat().st_size
         return found
 
     def _mounts(self) -> list[str]:
