@@ -208,7 +208,7 @@ class Site:
 
     async def _traces(self) -> Traces:
         # What was fetched of a layer may stay for the next try.
-        return replace(await self.store.settled(), ingests=frozenset())
+        return replace(await self.store.traces(), ingests=frozenset())
 
 
 class _Directory:
