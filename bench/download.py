@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +38,13 @@ from orlop.store.blobs import LocalBlobStore
 from orlop.testing.distribution import DistributionRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 _PIECE = 1 << 20
 _REPOSITORY = "bench/blob"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """One run of one part.
 
@@ -54,20 +55,13 @@ class Run:
     """
 
     megabytes: float
-    seconds: float
-    cpu_seconds: float
+    seconds: float = 0
+    cpu_seconds: float = 0
 
     @property
     def rate(self) -> float:
         """Megabytes a second of processor time."""
         return self.megabytes / self.cpu_seconds
-
-
-async def timed(size: int, work: Callable[[], Awaitable[None]]) -> Run:
-    """Does the work once."""
-    started, used = time.monotonic(), time.process_time()
-    await work()
-    return Run(size / 1e6, time.monotonic() - started, time.process_time() - used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,45 +80,59 @@ class Parts:
     blob: Descriptor
     directory: Path
 
-    async def receive(self) -> None:
+    async def receive(self) -> Run:
         """Reads the body and forgets it."""
         remote = self.client.remote(self.reference, credentials=None, traffic=SharedTraffic())
-        async with remote.blob(self.blob) as stream:
-            while await stream.read():
-                pass
+        with self._timed() as run:
+            async with remote.blob(self.blob) as stream:
+                while await stream.read():
+                    pass
+        return run
 
-    async def hash(self) -> None:
+    async def hash(self) -> Run:
         """Hashes as many bytes of memory."""
         hasher, piece = hashlib.sha256(), bytes(_PIECE)
-        for _ in range(self.blob.size // _PIECE):
-            hasher.update(piece)
+        with self._timed() as run:
+            for _ in range(self.blob.size // _PIECE):
+                hasher.update(piece)
+        return run
 
-    async def write(self) -> None:
+    async def write(self) -> Run:
         """Writes as many bytes of memory into the page cache."""
         piece = bytes(_PIECE)
-        with tempfile.TemporaryFile(dir=self.directory) as file:
+        with tempfile.TemporaryFile(dir=self.directory) as file, self._timed() as run:
             for at in range(self.blob.size // _PIECE):
                 os.pwrite(file.fileno(), piece, at * _PIECE)
+        return run
 
-    async def download(self) -> None:
-        """Fetches, hashes, writes and verifies, as a pull does."""
+    async def download(self) -> Run:
+        """Fetches, hashes, writes and verifies, as a pull does; in a store that is open."""
         with (
             tempfile.TemporaryDirectory(dir=self.directory) as root,
             LocalBlobStore(root, clock=SystemClock()) as store,
         ):
             download = Download(self.blob, store=store, traffic=SharedTraffic(), slots=Slots())
             remote = self.client.remote(self.reference, credentials=None, traffic=download.traffic)
-            with download.offered(remote):
+            with download.offered(remote), self._timed() as run:
                 await download.run()
             download.give_up_bytes()
             await download.release()
+        return run
+
+    @contextmanager
+    def _timed(self) -> Iterator[Run]:
+        """What is done inside, without what prepares it and clears away after it."""
+        run = Run(self.blob.size / 1e6)
+        started, used = time.monotonic(), time.process_time()
+        yield run
+        run.seconds, run.cpu_seconds = time.monotonic() - started, time.process_time() - used
 
 
 async def measure(reference: str, blob: Descriptor, directory: Path, runs: int) -> dict[str, Run]:
     """The median run, by rate, of each part; the parts take turns."""
     client = RegistryClient(clock=SystemClock())
     parts = Parts(client, Reference.parse(reference), blob, directory)
-    works: dict[str, Callable[[], Awaitable[None]]] = {
+    works: dict[str, Callable[[], Awaitable[Run]]] = {
         "receive alone": parts.receive,
         "hash alone": parts.hash,
         "write alone": parts.write,
@@ -134,7 +142,7 @@ async def measure(reference: str, blob: Descriptor, directory: Path, runs: int) 
     try:
         for _ in range(runs):
             for name, work in works.items():
-                found[name].append(await timed(blob.size, work))
+                found[name].append(await work())
     finally:
         await client.close()
     return {name: _median(many) for name, many in found.items()}

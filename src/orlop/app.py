@@ -254,7 +254,7 @@ async def opened(
     app = App(config, stock, read=read, warnings=warnings)
     with lock_root(config.root):
         os.close(open_root(config.state))
-        setting = Setting(config.section, config.root, config.state, app)
+        setting = Setting(config.section, config.root, config.state, app, daemon)
         async with started(order, setting, required=chosen.required) as running:
             app.run(running)
             yield app

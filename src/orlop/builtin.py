@@ -82,6 +82,9 @@ CRI = f"{DOOR}.cri"
 ENTRANCE = f"{SERVER}.grpc"
 """Full name of the plugin whose instance is the daemon's ``Entrance``."""
 
+_WORKERS_NICE = 10
+"""In a daemon: unpacking takes what is left over, calls are answered first."""
+
 PULL_KEYS = (
     "concurrent_layer_fetch_buffer",
     "discard_unpacked_layers",
@@ -268,6 +271,7 @@ async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
     async with WorkerPool(
         config.limits.limits,
         strict=config.isolation == "required",
+        niceness=_WORKERS_NICE if context.daemon else 0,
         warn=structlog.get_logger().warning,
     ) as pool:
         pool.start()

@@ -37,6 +37,7 @@ from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
 from orlop.linux import procs
 from orlop.linux.memory import limit_arenas, trim
+from orlop.linux.polling import FairSelector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -51,6 +52,10 @@ TIDY_SECONDS: Final = 0.5
 
 MESSAGE_BYTES: Final = 16 << 20
 """Longest message either way; what kubelet and crictl read."""
+
+EVENTS_A_TURN: Final = 4
+"""Connections that the event loop serves before it looks again: a call does not wait
+for all downloads."""
 
 STREAMS: Final = 1000
 """Calls that one connection may have at work; more of them wait."""
@@ -96,8 +101,13 @@ def run(open_served: Open, *, log_level: str = "info") -> int:
     """
     harden()
     configure_logs(log_level)
-    asyncio.run(_until_signal(open_served))
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(_until_signal(open_served))
     return 0
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(FairSelector(EVENTS_A_TURN))
 
 
 async def serve(

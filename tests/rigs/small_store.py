@@ -125,6 +125,10 @@ class Body:
     start: int
     end: int
 
+    @property
+    def waiting(self) -> int:
+        return len(self.data)
+
     async def read(self) -> bytes:
         data, self.data = self.data, b""
         return data

@@ -90,6 +90,7 @@ class Context:
         started: instances of what it requires and wants, by full name.
         host: what runs the plugins; it knows all of them once they have started.
             None where nothing but the plugins was set up.
+        daemon: they run in a daemon, which others wait for.
         registration: the plugin itself.
         exports: what ``export`` was told.
         hooks: what ``on_reload`` was told.
@@ -104,6 +105,7 @@ class Context:
     exports: dict[str, str] = field(default_factory=dict)
     hooks: list[Hook] = field(default_factory=list)
     also: Mapping[str, object] = field(default_factory=dict)
+    daemon: bool = False
 
     def all_of(self, kind: str) -> dict[str, object]:
         """Started instances of a required or wanted type, by id."""

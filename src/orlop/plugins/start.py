@@ -35,13 +35,14 @@ class Setting:
         section: the configuration, table by table.
         root: directory below which each plugin has one of its own, named as it is.
         state: ditto, for what ends with the machine's run.
-        host: see ``Context``.
+        host, daemon: see ``Context``.
     """
 
     section: Section
     root: str
     state: str
     host: Host | None = None
+    daemon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +127,5 @@ def _context(
         setting.host,
         plugin,
         also={name: setting.section(name, kind) for name, kind in plugin.also.items()},
+        daemon=setting.daemon,
     )

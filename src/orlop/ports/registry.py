@@ -90,6 +90,10 @@ class BlobStream(Protocol):
         It is the end that was asked for, or the blob's when the registry ignored the range.
         """
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes ``read`` returns without waiting for the registry."""
+
     async def read(self) -> bytes:
         """The next bytes (at least 1, at most a few MiB); ``b""`` at the end.
 

@@ -1,7 +1,8 @@
-"""Appends what arrives to an ingest, in a thread, while the next bytes arrive.
+"""Appends what arrives to an ingest, in a thread, a batch at a time.
 
-What waits is bounded: whoever reads faster than the disk writes is held up. What
-waits when the reading ends, for whatever reason, is written all the same.
+While the thread hashes and writes one batch, the connection's own buffer takes the
+next: the event loop is woken once a batch, not once a packet. Whoever reads is held
+up by a slow disk, and what has been read is written whatever ends the reading.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from orlop.ports.content import Ingest
 
-_WAITING_BYTES: Final = 1024 * 1024
-"""Bytes that may wait for the thread: fewer hops between threads, and little memory."""
+_BATCH_BYTES: Final = 1 << 20
+"""Enough that the hop to a thread is cheap beside hashing, and little memory."""
 
 
 class Appender:
@@ -36,29 +37,45 @@ class Appender:
         self._waiting = 0
         self._work: asyncio.Future[None] | None = None
 
-    async def add(self, chunk: bytes | memoryview) -> None:
-        """Append ``chunk`` soon; waits while too much is waiting.
+    async def add(self, chunk: bytes | memoryview, *, more: bool, left: int) -> None:
+        """Append ``chunk``; returns once it is written, or at once to wait for its batch.
+
+        The end of a body is not held up: its connection is done when it is read.
+
+        Args:
+            chunk: is not changed by anybody any more.
+            more: the next one is here already.
+            left: bytes that are still to be read after it.
 
         Raises:
-            StoreFull, StoreIO: what came before could not be written.
+            StoreFull, StoreIO: it, or what came before, could not be written.
         """
         self._chunks.append(chunk)
         self._waiting += len(chunk)
-        if self._work is not None and (self._work.done() or self._waiting >= _WAITING_BYTES):
-            await completed(self._work)
+        if more and self._waiting < _BATCH_BYTES:
+            return
+        at_end = self._waiting + left <= _BATCH_BYTES
+        if at_end and self._work is not None and not self._work.done():
+            return
+        await self._settle()
+        self._begin()
+        if not at_end:
+            await self._settle()
+
+    def _begin(self) -> None:
+        chunks, self._chunks, self._waiting = self._chunks, [], 0
+
+        def append() -> None:
+            for chunk in chunks:
+                self._ingest.write(chunk)
+
+        self._work = asyncio.get_running_loop().run_in_executor(None, append)
+        self._work.add_done_callback(lambda _: self._written())
+
+    async def _settle(self) -> None:
+        if (work := self._work) is not None:
             self._work = None
-        if self._work is None:
-            self._work = asyncio.ensure_future(self._write())
-
-    async def _write(self) -> None:
-        while self._chunks:
-            chunks, self._chunks, self._waiting = self._chunks, [], 0
-            await asyncio.to_thread(self._append, chunks)
-            self._written()
-
-    def _append(self, chunks: list[bytes | memoryview]) -> None:
-        for chunk in chunks:
-            self._ingest.write(chunk)
+            await completed(work)
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,5 +86,7 @@ class Appender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._work is not None:
-            await completed(self._work)
+        await self._settle()
+        if self._chunks:
+            self._begin()
+            await self._settle()

@@ -152,6 +152,10 @@ class _Stream:
         self._descriptor = descriptor
         self._at = start
 
+    @property
+    def waiting(self) -> int:
+        return 0
+
     async def read(self) -> bytes:
         wanted = min(PIECE_BYTES, self.end - self._at)
         data = await in_thread(lambda: self._member.read(self._at, wanted))

@@ -8,6 +8,7 @@ is raised afterwards.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -24,10 +25,19 @@ async def settled(future: asyncio.Future[T]) -> None:
     """
     cancelled = False
     while not future.done():
+        woken = asyncio.get_running_loop().create_future()
+
+        def wake(_: asyncio.Future[T], woken: asyncio.Future[None] = woken) -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        future.add_done_callback(wake)
         try:
-            await asyncio.wait({future})
+            await woken
         except asyncio.CancelledError:
             cancelled = True
+        finally:
+            future.remove_done_callback(wake)
     if not future.cancelled():
         future.exception()  # seen: whoever wants it asks for the result
     if cancelled:
@@ -42,4 +52,5 @@ async def completed(future: asyncio.Future[T]) -> T:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Run blocking ``work`` in a thread; it has ended when this returns or raises."""
-    return await completed(asyncio.ensure_future(asyncio.to_thread(work)))
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    return await completed(loop.run_in_executor(None, context.run, work))

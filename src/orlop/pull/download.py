@@ -1,7 +1,7 @@
 """One blob on its way from a registry into an ingest.
 
 The ingest's file is the only buffer: a thread hashes and appends while the
-event loop reads on, and workers follow the same file. A broken connection is
+connection goes on receiving, and workers follow the same file. A broken connection is
 taken up again at the offset that was reached; an ingest outlives a failed
 download, and the next one continues it. A registry that cannot continue is asked
 for the whole blob again, and the bytes that are here are skipped.
@@ -358,7 +358,7 @@ class Download:
             raise error
 
     async def _copy(self, stream: BlobStream, ingest: Ingest) -> None:
-        """Read on while a thread hashes and writes what came before."""
+        """Hash and write what arrives, batch by batch."""
         skip = ingest.offset - stream.start  # the registry ignored the range
         before, now = self.fetched, self._terms.now
 
@@ -376,7 +376,8 @@ class Download:
                 arrived = now()
                 self.record.moved(self.fetched - before, arrived, host=self.traffic.host)
                 if new:
-                    await appender.add(new)
+                    left = stream.end - stream.start - (self.fetched - before)
+                    await appender.add(new, more=stream.waiting > 0, left=left)
                     self.record.held(now() - arrived)
                 if self._terms.speed is not None:
                     await self._terms.speed.rest(len(chunk))

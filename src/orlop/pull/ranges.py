@@ -81,6 +81,11 @@ class _InOrder:
         """Offset in the blob after the last byte that ``read`` returns."""
         return self._end
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of the part in front that are here."""
+        return self._parts[0].waiting if self._parts else 0
+
     async def read(self) -> bytes:
         """The next bytes in order; ``b""`` at the end. Raises what the next part raised."""
         while self._parts:
@@ -128,6 +133,11 @@ class _Part:
         self._news = asyncio.Event()
         self.task = asyncio.create_task(self._run(stream))
         self.task.add_done_callback(lambda _: self._news.set())
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are here and have not been read."""
+        return sum(map(len, self._chunks))
 
     async def read(self) -> bytes:
         """The next bytes; ``b""`` at the end of the part. Raises what broke it."""

@@ -44,6 +44,11 @@ class HTTPBlobStream:
         """Offset in the blob after the last byte that ``read`` returns."""
         return self._end
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that ``read`` returns without waiting for the registry."""
+        return self._response.waiting
+
     async def read(self) -> bytes:
         """The next bytes, a few hundred KiB as a rule; ``b""`` at the end.
 

@@ -1,7 +1,8 @@
-"""Makes the reader of a body learn that the body is not framed as HTTP wants.
+"""Makes the reader of a body learn how the body ended.
 
 aiohttp closes a connection whose chunks make no sense, and tells nobody who waits
-for the body: without this module the reader would wait until the pull has stalled.
+for the body: without this module the reader would wait until the pull has stalled. And it
+drops what it has received when the connection breaks.
 """
 
 from __future__ import annotations
@@ -42,6 +43,17 @@ def guard(raw: aiohttp.ClientResponse, *, host: str) -> None:
     closed.add_done_callback(_look)
     closed.add_done_callback(ended)
     content.on_eof(lambda: _forget(closed, ended))
+
+
+def put_off(content: aiohttp.StreamReader) -> BaseException | None:
+    """Take the failure off a body, so that the bytes before it can be read; returns it.
+
+    aiohttp raises it at once and forgets them.
+    """
+    failure = content.exception()
+    if failure is not None:
+        content.set_exception(None)  # type: ignore[arg-type]  # it is what it begins with
+    return failure
 
 
 def _look(closed: asyncio.Future[None]) -> None:

@@ -15,7 +15,7 @@ import aiohttp
 
 from orlop.errors import LimitExceeded, OrlopError, RegistryProtocol
 from orlop.registry.failure import Silent, translate
-from orlop.registry.framing import guard
+from orlop.registry.framing import guard, put_off
 from orlop.registry.hosts import Origin
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class Response:
         self._settings = settings
         self.origin = origin_of(raw.url)
         self.url = raw.url
+        self._taken = 0
+        self._failure: BaseException | None = None  # for when what came before it is read
         guard(raw, host=self.host)
         if self._is_good:
             flight.report.answered()
@@ -185,14 +187,8 @@ class Response:
             RegistryUnavailable, TLSFailed: the connection broke.
             Silent: nothing came for too long, and there is another host.
         """
-        content = self._raw.content
-        self._flight.resume()
         try:
-            async with asyncio.timeout(self._patience.silence):
-                # The parser's own buffers, one by one: joining them would be one more copy.
-                data, ends = await content.readchunk()
-                while ends and not data and not content.at_eof():  # an HTTP chunk's end alone
-                    data, ends = await content.readchunk()
+            data = await (self._next() if self.waiting else self._arriving())
         except TimeoutError as error:
             raise self._silent() from error
         except (aiohttp.ClientError, OSError) as error:
@@ -203,8 +199,35 @@ class Response:
             self.close()
             raise
         if data:
+            self._taken += len(data)
             self._flight.received(len(data))
         self._received()
+        return data
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have arrived and wait to be read."""
+        return self._raw.content.total_bytes - self._taken
+
+    async def _arriving(self) -> bytes:
+        """Wait for bytes; counts as waiting for the host. Raises TimeoutError."""
+        self._flight.resume()
+        async with asyncio.timeout(self._patience.silence):
+            return await self._next()
+
+    async def _next(self) -> bytes:
+        """The parser's own buffers, one by one: joining them would be one more copy.
+
+        What arrived before the connection broke is not lost.
+        """
+        content = self._raw.content
+        if self.waiting:
+            self._failure = self._failure or put_off(content)
+        elif self._failure is not None:
+            raise self._failure
+        data, ends = await content.readchunk()
+        while ends and not data and not content.at_eof():  # an HTTP chunk's end alone
+            data, ends = await content.readchunk()
         return data
 
     def _silent(self) -> Silent:

@@ -55,6 +55,7 @@ class WorkerPool:
     Args:
         limits: of layers and workers.
         fences: what workers are to give up; tests leave something out.
+        niceness: how much workers leave to others, 0 to 19 (nice(2)).
         strict: True when a layer must not be read unless all fences are there. Otherwise
             ``warn`` is told once what is missing.
         warn: is told, in one line.
@@ -66,12 +67,14 @@ class WorkerPool:
         limits: Limits = DEFAULTS,
         *,
         fences: Fence = EVERY,
+        niceness: int = 0,
         strict: bool = False,
         warn: Callable[[str], None] = lambda _: None,
         program: Sequence[str] = _PROGRAM,
     ) -> None:
         self._limits = limits
         self._fences = fences
+        self._niceness = niceness
         self._strict = strict
         self._warn = warn
         self._warned = NONE
@@ -113,6 +116,8 @@ class WorkerPool:
                 env={},
                 cwd="/",
             )
+        if self._niceness:  # workers inherit it
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._niceness)
         self._server = ours
 
     async def close(self) -> None:

@@ -110,6 +110,8 @@ class Stream:
         if remote.traffic is not None:
             remote.traffic.request_paused("registry")
 
+    waiting = 0
+
     async def read(self) -> bytes:
         if self._remote.traffic is None:
             return await self._next()

@@ -85,6 +85,7 @@ async def test_no_data_by_the_clock(bench: Bench) -> None:
     stalls(bench)
     pulling = begin(bench, 5)
     await until(lambda: arrived(bench))
+    await goes_on(pulling)  # and waits for more
     clock.advance(4.99)
     await goes_on(pulling)
     clock.advance(0.01)

@@ -60,6 +60,22 @@ async def test_from_an_offset(offset: int) -> None:
         assert fake.requests[0].headers["range"] == f"bytes={offset}-"
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_arrived_before_a_break_is_read_before_it_is_told(chunked: bool) -> None:
+    async with filled() as fake, client() as c:
+        fake.fail(Fault(truncate_at=600_000, chunked=chunked))
+        got = bytearray()
+        async with c.remote(fake).blob(LAYER) as stream:
+            got += await stream.read()
+            await until(lambda: stream.waiting == 600_000 - len(got))
+            await asyncio.sleep(0.05)  # the end of the connection has arrived, too
+            while stream.waiting:
+                got += await stream.read()
+            with pytest.raises(RegistryUnavailable):
+                await stream.read()
+        assert bytes(got) == BLOB[:600_000]
+
+
 async def test_an_empty_blob() -> None:
     empty = Descriptor(OCI_LAYER, Digest.of(b""), 0)
     async with filled() as fake, client() as c:
