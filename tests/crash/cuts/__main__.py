@@ -64,7 +64,9 @@ async def _run(options: argparse.Namespace, home: Path) -> bool:
         place = home / "place"
         place.mkdir()
         if options.honesty:
-            return await honesty.show(made, place, seed=options.seed, count=options.states)
+            return await honesty.show(
+                made, place, seed=options.seed, count=options.states, only=options.without
+            )
         if options.peer:
             return _peer(options, made, place)
         told = _Teller(options)

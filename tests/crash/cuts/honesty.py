@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from tests.crash.cuts.replay import Outcome
 
 
-async def show(examiner: Examiner, home: Path, *, seed: int, count: int) -> bool:
+async def show(examiner: Examiner, home: Path, *, seed: int, count: int, only: str = "") -> bool:
     """Print a table: a line for each step, and after how many disks each rig noticed.
+
+    Args:
+        count: how many disks to try with each rig.
+        only: a single step.
 
     Returns:
         True when somebody noticed that each step was missing, but for the needless ones.
@@ -25,7 +29,7 @@ async def show(examiner: Examiner, home: Path, *, seed: int, count: int) -> bool
     rigs = [f"block {name}" for name in disks.KINDS] + ["clones ext4"]
     print("| Step left out |", " | ".join(rigs), "|\n|---|" + "---|" * len(rigs), flush=True)
     blind = []
-    for step in STEPS:
+    for step in [only] if only else STEPS:
         found = [
             await noticed(examiner, home, rig=rig, step=step, seed=seed, count=count)
             for rig in rigs
