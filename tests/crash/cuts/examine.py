@@ -94,6 +94,8 @@ class Examiner:
                     problems = await self._pull_again(app, root)
         except OrlopError as error:
             return [f"does not open: {error.code}: {error}"]
+        except OSError as error:
+            return [f"cannot be read: {error}"]
         return problems[:_MOST_LINES]
 
     async def _judge(
@@ -126,7 +128,7 @@ class Examiner:
         if list(found) != [str(chain) for chain in reversed(sample.chain)]:
             problems.append(f"image {id_}: its chain is {list(found)}")
         for chain, nodes in found.items():
-            wrong = differences(self.expected.trees[chain], nodes)
+            wrong = differences(self.expected.trees.get(chain, {}), nodes)
             problems += [f"image {id_}: layer {chain}: {line}" for line in wrong]
         return problems
 
