@@ -72,7 +72,8 @@ def _pack(part: tuple[str, ...], archive: Path) -> None:
     with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
         for pattern in part:
             for path in sorted(Path("/").glob(pattern)):
-                if tar.offset < _MOST_BYTES and "__pycache__" not in path.parts:
+                large = tar.offset + path.lstat().st_size > _MOST_BYTES
+                if not large and "__pycache__" not in path.parts:
                     tar.add(path, recursive=False)
     draft.replace(archive)
 
