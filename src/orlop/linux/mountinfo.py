@@ -7,6 +7,7 @@ Source: proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -77,6 +78,18 @@ def read_mountinfo() -> list[MountPoint]:
         return parse_mountinfo(os.fsdecode(file.read()))
 
 
+def mounts_of(process: int) -> list[MountPoint] | None:
+    """The mounts that a process sees; None when it has ended, or must not be looked at."""
+    try:
+        with open(f"/proc/{process}/mountinfo", "rb") as file:
+            return parse_mountinfo(os.fsdecode(file.read()))
+    except OSError as error:
+        # EINVAL: it has left its namespaces, as one does that ends.
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.EINVAL):
+            return None
+        raise
+
+
 def mounted_directories() -> set[str]:
     """Directories that any process has mounted: roots of bind mounts, layers of overlays.
 
@@ -93,9 +106,10 @@ def mounted_directories() -> set[str]:
             namespace = os.readlink(f"/proc/{process}/ns/mnt")
             if namespace in seen:
                 continue
-            with open(f"/proc/{process}/mountinfo", "rb") as file:
-                points = parse_mountinfo(os.fsdecode(file.read()))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        points = mounts_of(int(process))
+        if points is None:
             continue
         seen.add(namespace)
         for point in points:

@@ -15,6 +15,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote
 
 import apsw
 
@@ -48,6 +49,11 @@ _PRAGMAS: Final[tuple[tuple[str, str | int, str | int], ...]] = (
 )
 """What each connection is told. A setting that does not hold is refused, because
 durability rests on the first one and on ``_SYNC``."""
+
+_OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+_PARAMETERS: Final = "psow=0"
+"""A disk that loses its power may garble the block that it is writing. SQLite is told so,
+and writes no block again that holds a committed transaction's end (sqlite.org/psow.html)."""
 
 _SYNC: Final = ("synchronous", "FULL", 2)
 _NO_SYNC: Final = ("synchronous", "OFF", 0)
@@ -247,7 +253,7 @@ def _size(path: str) -> int:
 
 
 def _connection(path: str, name: str, *, sync: bool) -> apsw.Connection:
-    connection = apsw.Connection(path)
+    connection = apsw.Connection(f"file:{quote(path)}?{_PARAMETERS}", flags=_OPEN)
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         for pragma, value, expected in (*_PRAGMAS, _SYNC if sync else _NO_SYNC):

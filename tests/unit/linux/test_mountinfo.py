@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
-from orlop.linux.mountinfo import MountPoint, parse_mountinfo, read_mountinfo
+from orlop.linux.mountinfo import MountPoint, mounts_of, parse_mountinfo, read_mountinfo
 
 LINE = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue"
 
@@ -55,3 +56,11 @@ def test_our_own() -> None:
     mounts = read_mountinfo()
     assert mounts[0].id
     assert "/proc" in {m.target for m in mounts}
+
+
+def test_a_process_that_ends_has_none() -> None:
+    assert mounts_of(os.getpid()) == read_mountinfo()
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert mounts_of(process.pid) is None
+    assert mounts_of(process.pid) is None

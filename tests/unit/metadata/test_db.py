@@ -69,6 +69,20 @@ async def test_settings_hold_on_both_connections(database: Database) -> None:
         await database.read(insert)
 
 
+async def test_a_transaction_writes_nothing_of_those_before_it_again(
+    database: Database, path: Path, tmp_path: Path
+) -> None:
+    block = 4096
+    await database.write(insert)
+    log = path.with_name("meta.db-wal").read_bytes()
+    copy = tmp_path / "meta.db"
+    copy.write_bytes(path.read_bytes())
+    # The next transaction writes this block; a disk that loses its power may garble it.
+    kept = len(log) // block * block
+    copy.with_name("meta.db-wal").write_bytes(log[:kept] + b"\xff" * block)
+    assert count(apsw.Connection(str(copy))) == 1
+
+
 async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     def fail(connection: apsw.Connection) -> None:
         insert(connection)
