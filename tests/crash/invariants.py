@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -51,8 +51,8 @@ class Expectation:
 
     Attributes:
         image_id: ``sha256:…``.
-        layers: the layers' own trees, lowest first. Their roots are left out: what no
-            layer names has the time of its making.
+        layers: the layers' own trees, lowest first, without what no image says: their
+            roots, and the times of whiteouts.
     """
 
     image_id: str
@@ -81,7 +81,7 @@ class Insight:
         while ordered[-1].parent:
             ordered.append(by_key[ordered[-1].parent])
         return tuple(
-            _without_root(tree(f"{home}/snapshots/{one.directory}/fs")) for one in reversed(ordered)
+            _of_image(tree(f"{home}/snapshots/{one.directory}/fs")) for one in reversed(ordered)
         )
 
 
@@ -220,8 +220,9 @@ async def _image(
 
 
 async def _accounts(store: Insight) -> list[str]:
-    """Records and files are the same set, and their sum is what is reported."""
-    found, usage = [], Usage(0, 0)
+    """After a collection, records and files are the same set, and their sum is reported."""
+    await store.service.collect()  # one that began by itself is at its end, too
+    found = []
     recorded: set[str] = set()
     trees: dict[str, set[int]] = {name: set() for name in store.snapshotters}
     for namespace in await store.metadata.namespaces():
@@ -315,6 +316,10 @@ def _database(root: Path) -> list[str]:
     return [f"database: {word}" for word in words if word != "ok"]
 
 
-def _without_root(nodes: dict[bytes, Node]) -> dict[bytes, Node]:
-    nodes.pop(b".", None)
-    return nodes
+def _of_image(nodes: Mapping[bytes, Node]) -> dict[bytes, Node]:
+    """A layer's tree without what is not the image's: its root, and the times of whiteouts."""
+    return {
+        path: replace(node, mtime_ns=0) if (node.type, node.rdev) == ("char", (0, 0)) else node
+        for path, node in nodes.items()
+        if path != b"."
+    }
