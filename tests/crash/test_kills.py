@@ -20,15 +20,15 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.mark.row("L06")
 def test_a_sample_of_kills(tmp_path: Path) -> None:
-    found = _run("kills", "--points", "60", "--seed", "3", "--record", str(tmp_path / "kills"))
-    assert sum(count for kind, count in found.items() if "killed" in kind) > 45
+    found = _run("kills", "--points", "40", "--seed", "3", "--record", str(tmp_path / "kills"))
+    assert sum(count for kind, count in found.items() if "killed" in kind) > 30
     assert any(kind.endswith("twice") for kind in found)
 
 
 @pytest.mark.row("L06")
 def test_a_sample_of_errors(tmp_path: Path) -> None:
     found = _run(
-        "errnos", "--injections", "60", "--seed", "3", "--record", str(tmp_path / "errors")
+        "errnos", "--injections", "50", "--seed", "3", "--record", str(tmp_path / "errors")
     )
     assert found["succeeded"] < found.total()
     assert sum(count for kind, count in found.items() if kind.startswith("Store")) > 10

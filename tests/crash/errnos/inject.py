@@ -87,6 +87,8 @@ def inject(rig: Rig, injection: Injection) -> Outcome:
         # The threads came in another order than at the rehearsal.
         return Outcome("void", violations=tuple(found))
     allowed = may_say(change.call, error, database=_DATABASE in change.name)
+    if len(work.adds) > 1:
+        allowed |= {"Unavailable"}  # what a pull hears of the other's failure
     kind, wrong = judge_words(said, allowed)
     found += wrong
     log = rig.log.read_text(errors="replace")

@@ -24,6 +24,7 @@ fork-server or the workers, which the daemon survives."""
 _SLACK: Final = 3
 """Another order of threads makes some changes more."""
 
+_LOG_CHARACTERS: Final = 4000
 _SECOND_SHARE: Final = 0.35
 _PULL_SHARE: Final = 0.2
 
@@ -114,13 +115,14 @@ def kill(rig: Rig, point: Point) -> Outcome:
         found.append(f"the daemon broke: {said}")
     done = "done" in said or "again" in said
     kind = f"{point.role.name} {reached}, {point.target} killed" if reached == "held" else reached
+    log = rig.log.read_text(errors="replace")
     if point.second and reached == "held":
         again, more = _kill_again(rig, work, point.second)
         kind += " twice" if again else ""
         found += more
     found += rig.judge(root, work, done=done, pull=point.pull)
     if found:
-        found.append(rig.log.read_text(errors="replace")[-2000:])
+        found.append(log[-_LOG_CHARACTERS:])
     return Outcome(kind, at, tuple(found))
 
 
