@@ -11,21 +11,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.app import embedded
 from orlop.testing.fake_registry import FakeRegistry
 from orlop.testing.images import build_image
 from orlop.testing.layers import directory, file, hard_link, symlink
-from tests.rigs.tree import Node, differences, tree
+from tests.crash.invariants import Expectation, captured, violations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orlop.ports.metadata import Image
+    from collections.abc import Collection, Iterator, Mapping
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -49,42 +47,48 @@ def reference() -> Iterator[str]:
         yield f"{registry.address}/crash:1"
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A store that nobody killed, with the image in it."""
+
+    root: Path
+    images: dict[str, Expectation]
+
+
 @pytest.fixture(scope="module")
-def expected(reference: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that was never disturbed, with the image in it."""
-    root = tmp_path_factory.mktemp("expected") / "store"
+def undisturbed(reference: str, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    root = tmp_path_factory.mktemp("undisturbed") / "store"
     _run(root, "pull", reference, 0)
-    return root
+    return Undisturbed(root, asyncio.run(captured(root)))
 
 
 @pytest.mark.row("L06")
-def test_a_pull_that_is_killed_anywhere(reference: str, expected: Path, tmp_path: Path) -> None:
+def test_a_pull_that_is_killed_anywhere(
+    reference: str, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     changes = int(_run(tmp_path / "whole", "pull", reference, 0)[-1])
     assert changes > 30
-    whole = _trees(expected)
     for change in range(1, changes + 1):
         root = tmp_path / str(change)
         acknowledged = "acknowledged" in _run(root, "pull", reference, change)
-        asyncio.run(_examine(root, reference, acknowledged=acknowledged))
-        found = _trees(root)
-        assert len(found) == len(whole)
-        for left, right in zip(found, whole, strict=True):
-            assert differences(left, right, ignore=frozenset({"mtime_ns"})) == [], (
-                f"killed before change {change}"
-            )
+        there = undisturbed.images if acknowledged else {}
+        _examine(root, reference, undisturbed, acknowledged=there)
         shutil.rmtree(root)
 
 
 @pytest.mark.row("L06")
-def test_a_removal_that_is_killed_anywhere(reference: str, expected: Path, tmp_path: Path) -> None:
-    _copy(expected, tmp_path / "whole")
+def test_a_removal_that_is_killed_anywhere(
+    reference: str, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    _copy(undisturbed.root, tmp_path / "whole")
     changes = int(_run(tmp_path / "whole", "remove", reference, 0)[-1])
     assert changes > 5
     for change in range(1, changes + 1):
         root = tmp_path / str(change)
-        _copy(expected, root)
+        _copy(undisturbed.root, root)
         acknowledged = "acknowledged" in _run(root, "remove", reference, change)
-        asyncio.run(_examine(root, reference, removed=acknowledged))
+        removed = tuple(undisturbed.images) if acknowledged else ()
+        _examine(root, reference, undisturbed, removed=removed)
         shutil.rmtree(root)
 
 
@@ -106,30 +110,21 @@ def _copy(store: Path, to: Path) -> None:
     subprocess.run(["cp", "-a", str(store), str(to)], check=True)
 
 
-async def _examine(
-    root: Path, reference: str, *, acknowledged: bool = False, removed: bool = False
+def _examine(
+    root: Path,
+    reference: str,
+    undisturbed: Undisturbed,
+    *,
+    acknowledged: Mapping[str, Expectation] | None = None,
+    removed: Collection[str] = (),
 ) -> None:
     """Open the store that was left, judge it, and pull again."""
-    async with embedded(root=str(root)) as service:
-        images: list[Image] = await service.images()
-        assert all(report.problems == () for report in await service.check())
-        if acknowledged:
-            assert len(images) == 1
-        if removed:
-            assert images == []
-        assert list(root.glob("io.containerd.snapshotter.v1.*/staging/*")) == []
-        pulled = await service.pull(reference)
-        assert (await service.check())[0].problems == ()
-        assert len(pulled.names) == 3
-        usage = (await service.filesystems())[0].usage
-    assert list(root.glob("io.containerd.snapshotter.v1.*/trash/*")) == []
-    blobs = sum(path.stat().st_size for path in root.glob("*content*/blobs/sha256/*"))
-    assert usage.bytes >= blobs
-
-
-def _trees(root: Path) -> list[dict[bytes, Node]]:
-    """The layers' own trees of a store with one image, in a stable order."""
-    found = [tree(path) for path in root.glob("*overlayfs/snapshots/*/fs")]
-    for one in found:
-        one.pop(b".", None)
-    return sorted(found, key=lambda nodes: sorted(nodes))
+    found = violations(
+        root,
+        acknowledged=acknowledged,
+        removed=removed,
+        possible=undisturbed.images,
+        pulls={reference: undisturbed.images[reference]},
+        ignore=frozenset({"mtime_ns"}),
+    )
+    assert asyncio.run(found) == []

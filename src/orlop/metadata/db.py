@@ -13,7 +13,7 @@ import asyncio
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
@@ -70,15 +70,33 @@ _ERRORS: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[OrlopError], str],
     ((apsw.CorruptError, apsw.NotADBError), StoreCorrupt, "restore or remove the database"),
     ((apsw.BusyError, apsw.LockedError, apsw.NoMemError), Unavailable, ""),
     ((apsw.IOError, apsw.ReadOnlyError), StoreIO, "look for disk errors in dmesg"),
-    ((apsw.CantOpenError, apsw.PermissionsError), PermissionDenied, ""),
+    ((apsw.PermissionsError,), PermissionDenied, ""),
+    ((apsw.CantOpenError,), Unavailable, ""),
     ((apsw.TooBigError,), InvalidArgument, ""),
 )
 
 
-def as_store_error(error: apsw.Error) -> OrlopError:
-    """The orlop error that says what an error of SQLite means."""
+_BARRIERS: Final = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
+"""Failures after which nobody knows what the disk has, whatever their errno."""
+
+
+def as_store_error(error: apsw.Error, code: int = 0) -> OrlopError:
+    """The orlop error that says what an error of SQLite means.
+
+    Args:
+        error: what SQLite says; it calls each failure of the system an I/O error, or that
+            a file cannot be opened.
+        code: the errno that it met; 0 if it met none.
+    """
     message = f"{error}: metadata database"
-    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+    extended = getattr(error, "extendedresult", 0)
+    by_system = isinstance(error, (apsw.IOError, apsw.CantOpenError))
+    if by_system and code and extended not in _BARRIERS:
+        meant = files.as_store_error(OSError(code, os.strerror(code)), message)
+        # Anything else is of a call in between.
+        if isinstance(meant, (StoreFull, StoreIO, Unavailable, PermissionDenied)):
+            return meant
+    if extended == apsw.SQLITE_IOERR_SHMSIZE:
         # SQLite calls it an I/O error when there is no space for the WAL's index.
         return StoreFull(message, hint="free space or inodes, or run `orlop gc`")
     for kinds, kind, hint in _ERRORS:
@@ -88,11 +106,12 @@ def as_store_error(error: apsw.Error) -> OrlopError:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(connection: apsw.Connection | None = None) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise as_store_error(error) from error
+        code = connection.system_errno if connection is not None else 0
+        raise as_store_error(error, code) from error
     except (UnicodeEncodeError, OverflowError) as error:
         # Text with lone surrogates, or an integer beyond 64 bits, cannot be bound.
         raise InvalidArgument(f"{error}: metadata database") from error
@@ -178,9 +197,10 @@ class Database:
             new = not os.path.exists(self._path)
             unclean = _size(f"{self._path}-wal") > 0
             self._write = _connection(self._path, f"{self._path}: writer", sync=self._sync)
-            if unclean:
-                _check(self._write, self._path)
-            migrate(self._write)
+            with _translated(self._write):
+                if unclean:
+                    _check(self._write, self._path)
+                migrate(self._write)
             _reserve(f"{self._path}-wal")
             if new:
                 files.fsync_dir(directory)
@@ -192,7 +212,7 @@ class Database:
             raise StoreIO(f"the disk failed before: {self._failure}", hint=self._failure.hint)
         assert self._write is not None
         try:
-            with _translated():
+            with _translated(self._write):
                 self._write.execute("BEGIN IMMEDIATE")
                 try:
                     result = change(self._write)
@@ -208,7 +228,7 @@ class Database:
 
     def _query(self, query: Callable[[apsw.Connection], T]) -> T:
         assert self._read is not None
-        with _translated():
+        with _translated(self._read):
             self._read.execute("BEGIN")
             try:
                 return query(self._read)
@@ -252,13 +272,33 @@ def _size(path: str) -> int:
         return 0
 
 
+def _opened(path: str) -> apsw.Connection:
+    """A connection that can write.
+
+    SQLite does not say why it cannot open a file, and is content with reading one that it
+    cannot write: whoever tries the same learns the cause. (The locks that closing drops
+    are nobody's any more.)
+    """
+    connection = None
+    with suppress(apsw.CantOpenError):
+        connection = apsw.Connection(f"file:{quote(path)}?{_PARAMETERS}", flags=_OPEN)
+    if connection is not None and not connection.readonly("main"):
+        return connection
+    if connection is not None:
+        connection.close()
+    with files.translated(f"open {path}"):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    raise Unavailable(f"it could not be opened a moment ago: {path}")
+
+
 def _connection(path: str, name: str, *, sync: bool) -> apsw.Connection:
-    connection = apsw.Connection(f"file:{quote(path)}?{_PARAMETERS}", flags=_OPEN)
+    connection = _opened(path)
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         for pragma, value, expected in (*_PRAGMAS, _SYNC if sync else _NO_SYNC):
-            connection.pragma(pragma, value)
-            found = connection.pragma(pragma)
+            with _translated(connection):
+                connection.pragma(pragma, value)
+                found = connection.pragma(pragma)
             if found != expected:
                 raise FailedPrecondition(
                     f"SQLite has {pragma}={found} instead of {expected} ({name})",

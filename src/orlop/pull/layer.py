@@ -159,8 +159,14 @@ class Layer:
         return (*trees, *layer.below_trees)
 
     def place(self) -> str:
-        """Where its tree is now."""
-        if self.tree.state in (TreeState.STAGED, TreeState.MOVING):
+        """Where its tree is now; valid while places are held.
+
+        Raises:
+            Unavailable: it was left on its way there.
+        """
+        if self.tree.state is TreeState.MOVING:
+            raise Unavailable(f"another pull could not publish it: layer {self.plan.chain_id}")
+        if self.tree.state is TreeState.STAGED:
             return self.tree.staged.fs
         return self._staging.tree(self.tree.staged.directory)
 

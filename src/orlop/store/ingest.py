@@ -287,9 +287,12 @@ def _open_data(directory: int, *, keep: bool) -> int:
     flags = os.O_RDWR | os.O_CREAT | (0 if keep else os.O_TRUNC)
     try:
         return files.open_file(directory, layout.DATA, flags=flags)
-    except PermissionError:
+    except PermissionError as refused:
         # It was verified, thus made read-only, and not published. Root never comes here.
-        files.change_mode_at(directory, layout.DATA, mode=0o600)
+        try:
+            files.change_mode_at(directory, layout.DATA, mode=0o600)
+        except FileNotFoundError:
+            raise refused from None
         return files.open_file(directory, layout.DATA, flags=flags)
 
 

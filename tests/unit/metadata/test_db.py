@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from orlop.errors import (
     FailedPrecondition,
     Internal,
     OrlopError,
+    PermissionDenied,
     StoreCorrupt,
     StoreFull,
     StoreIO,
@@ -384,6 +386,7 @@ async def test_nothing_is_written_after_the_disk_failed(database: Database) -> N
         (apsw.BusyError("x"), Unavailable),
         (apsw.IOError("x"), StoreIO),
         (apsw.ReadOnlyError("x"), StoreIO),
+        (apsw.CantOpenError("x"), Unavailable),
         (apsw.ConstraintError("x"), Internal),
     ],
 )
@@ -395,3 +398,36 @@ def test_no_space_for_the_index_of_the_log_is_a_full_disk() -> None:
     error = apsw.IOError("disk I/O error")
     error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE  # type: ignore[attr-defined]  # set by SQLite
     assert type(as_store_error(error)) is StoreFull
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.EIO, StoreIO),
+        (errno.EDQUOT, StoreFull),
+        (errno.ENOMEM, Unavailable),
+        (errno.EMFILE, Unavailable),
+        (errno.EACCES, PermissionDenied),
+        (errno.EBADF, StoreIO),
+        (errno.ENOENT, StoreIO),
+    ],
+)
+def test_what_sqlite_calls_an_io_error_is_what_the_system_says(
+    code: int, kind: type[OrlopError]
+) -> None:
+    error = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_WRITE  # type: ignore[attr-defined]  # set by SQLite
+    assert type(as_store_error(error, code)) is kind
+
+
+def test_a_failed_barrier_of_sqlite_is_a_failed_disk_whatever_the_system_says() -> None:
+    error = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # set by SQLite
+    assert type(as_store_error(error, errno.ENOSPC)) is StoreIO
+
+
+async def test_a_database_that_cannot_be_opened_says_why(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    path.mkdir()
+    with pytest.raises(StoreCorrupt, match="Is a directory"):
+        await Database.open(str(path))

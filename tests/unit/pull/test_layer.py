@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import ArchiveInvalid, DigestMismatch, LimitExceeded, StoreCorrupt, StoreFull
+from orlop.errors import (
+    ArchiveInvalid,
+    DigestMismatch,
+    LimitExceeded,
+    StoreCorrupt,
+    StoreFull,
+    Unavailable,
+)
 from orlop.model.limits import DEFAULTS
 from orlop.model.mediatype import Compression
 from orlop.ports.metadata import Usage
@@ -188,6 +195,15 @@ async def test_lower_trees_may_be_published_meanwhile(bench: Bench) -> None:
     gate.set()
     await above.done()
     assert bench.trees.lowers == [(bench.trees.tree(tree.staged.directory),)]
+
+
+async def test_lower_trees_that_another_pull_could_not_publish(bench: Bench) -> None:
+    """Nobody knows whether they have been renamed already."""
+    below = await bench.layer(0)
+    (await below.done()).tree.state = TreeState.MOVING
+    above = await bench.layer(1, below=below)
+    with pytest.raises(Unavailable, match="could not publish"):
+        await above.done()
 
 
 async def test_places_hold_still_while_they_are_looked_up(bench: Bench) -> None:

@@ -22,6 +22,7 @@ from orlop.errors import (
     Unavailable,
 )
 from orlop.model.digest import Digest
+from orlop.store import layout
 from orlop.store.blobs import LocalBlobStore
 from orlop.testing.content_suite import ContentSuite, put
 from orlop.testing.manual_clock import ManualClock
@@ -480,3 +481,14 @@ def test_killed_before_every_operation(tmp_path: Path, file_events: FileEvents) 
         assert not list((root / "ingest").iterdir())
         at += 1
     assert at > 40
+
+
+def test_an_ingest_that_may_not_be_made_says_so(
+    store: LocalBlobStore, file_events: FileEvents
+) -> None:
+    def refuse(operation: str, subject: object) -> None:
+        if (operation, subject) == ("open", layout.DATA):
+            raise PermissionError(errno.EPERM, "refused")
+
+    with file_events.watched(refuse), pytest.raises(PermissionDenied, match="open ingest"):
+        store.ingest("layer")
