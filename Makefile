@@ -8,7 +8,7 @@ COUNT ?= 500
 BIN := .venv/bin
 SOURCES := src tests bench demo tools examples fuzz
 
-.PHONY: help demo test check format bench crash faults fuzz differential proto lock docs clean
+.PHONY: help demo test check format bench crash faults soak fuzz differential proto lock docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -55,6 +55,10 @@ crash: .venv/development ## kill pulls and removals at every change of the disk 
 
 faults: .venv/development ## pull through COUNT=500 schedules of faults, the first SEED=N (root)
 	$(BIN)/python -m tests.schedules --count $(COUNT) $(if $(SEED),--seed $(SEED))
+
+soak: .venv/development ## the store against a model, and collections beside pulls; SEED=N (takes minutes)
+	$(BIN)/python -m tests.property.gc_model --steps 20000 $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.property.gc_beside_pulls --rounds 200
 
 fuzz: .venv/development ## search for bytes that break a parser; SECONDS=60 of each target
 	$(BIN)/python -m fuzz --seconds $(SECONDS)

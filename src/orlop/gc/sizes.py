@@ -11,7 +11,7 @@ from orlop.model.labels import GC_REF_MANIFEST
 from orlop.ports.gc import DiskUsage, ImageUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from orlop.gc.graph import Root
     from orlop.gc.refs import Node
@@ -38,13 +38,13 @@ def disk_usage(
     """
     graph = Graph(inventory)
     roots = [*graph.roots(now), *protected]
-    held = _held(graph, roots)
     flat, followed = parted(roots)
     reached = graph.reach(followed)
     live = reached.union(*map(graph.stack, flat))
     shared_files = {file for other in others for file in _files(Graph(other))}
     own_files = _files(graph)
     closures = _closures(graph, reached)
+    held = _held(graph, roots, closures)
     users = Counter(node for closure in closures.values() for node in closure)
 
     def freed(node: Node) -> bool:
@@ -69,14 +69,16 @@ def disk_usage(
     )
 
 
-def _held(graph: Graph, roots: Iterable[Root]) -> set[Node]:
+def _held(graph: Graph, roots: Iterable[Root], removable: Collection[Digest]) -> set[Node]:
     """What is kept by something else than images.
 
-    An image that is removed is gone, whatever lists it, and no index refers to it.
+    An image that is removed is gone, whatever lists it, and no index refers to it. Indexes
+    keep the manifests of those that are not ``removable``: of which a record is left.
     """
     images = {*graph.names, *graph.records}
     flat, followed = parted(root for root in roots if root.node not in images)
-    held = graph.reach(followed, without=images, forgotten=_owners(graph))
+    forgotten = {node for node, id_ in _owners(graph).items() if id_ in removable}
+    held = graph.reach(followed, without=images, forgotten=forgotten)
     return held.union(*map(graph.stack, flat))
 
 

@@ -282,9 +282,9 @@ class LocalImageService:
         return True
 
     async def _remove_all(self, images: Sequence[Image], namespace: str) -> bool:
-        for id_ in dict.fromkeys(image.record.id for image in images):
-            await self._metadata.remove_image(self._namespace(namespace), id_)
         if images:
+            ids = dict.fromkeys(image.record.id for image in images)
+            await self._metadata.remove_together(self._namespace(namespace), ids=ids)
             await self._free_space()
         return bool(images)
 
@@ -298,10 +298,12 @@ class LocalImageService:
         doomed = {image.record.id: _removed_with(image, name) for image in images}
         ends = [image for image in images if doomed[image.record.id] >= _references(image)]
         kept = [doomed[image.record.id] for image in images if image not in ends]
-        for one in sorted(set.intersection(*kept)) if kept else ():
-            await self._metadata.remove_name(space, one)
-        if not await self._remove_all(ends, namespace):
-            await self._free_space()
+        await self._metadata.remove_together(
+            space,
+            names=sorted(set.intersection(*kept)) if kept else (),
+            ids=dict.fromkeys(image.record.id for image in ends),
+        )
+        await self._free_space()
         return True
 
     async def _free_space(self) -> None:

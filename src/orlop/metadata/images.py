@@ -15,6 +15,8 @@ from orlop.metadata import references, rows
 from orlop.ports.metadata import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import apsw
 
     from orlop.model.digest import Digest
@@ -203,6 +205,15 @@ def remove(
             (namespace, id_text),
         )
     return removed
+
+
+def remove_together(
+    connection: apsw.Connection, namespace: str, names: Collection[str], ids: Collection[Digest]
+) -> bool:
+    """Remove names, and images with all their names. False if there was none of them."""
+    removed = [remove_name(connection, namespace, name) for name in names]
+    removed += [remove(connection, namespace, id_) for id_ in ids]
+    return any(removed)
 
 
 def _remove_records(

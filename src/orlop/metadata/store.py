@@ -16,7 +16,7 @@ from orlop.metadata.listing import Listing
 from orlop.ports.metadata import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
     import apsw
 
@@ -162,6 +162,14 @@ class MetadataStore:
             namespace,
             lambda db: images.remove(db, namespace, id_, snapshotter=snapshotter),
             deletion=True,
+        )
+
+    async def remove_together(
+        self, namespace: str, *, names: Collection[str] = (), ids: Collection[Digest] = ()
+    ) -> bool:
+        """Remove names, and images with all their names, in one transaction."""
+        return await self._change(
+            namespace, lambda db: images.remove_together(db, namespace, names, ids), deletion=True
         )
 
     # --- blobs ----------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from orlop.model.digest import Digest
 
@@ -231,6 +231,14 @@ class ImageRecords(Protocol):
 
     async def remove_image(self, namespace: str, id_: Digest, snapshotter: str = "") -> bool:
         """Remove an image's records (of one snapshotter, if named); names go with the last."""
+
+    async def remove_together(
+        self, namespace: str, *, names: Collection[str] = (), ids: Collection[Digest] = ()
+    ) -> bool:
+        """Remove names, and images with all their names, at once: all of them or none.
+
+        What is not here is passed over. False if there was none of them.
+        """
 
 
 class BlobRecords(Protocol):

@@ -351,7 +351,7 @@ class Applier:
     def _finish_file(self) -> None:
         file, self._file = self._file, None
         assert file is not None
-        file.finish(self.dropped, self._journal)
+        self.disk_bytes += file.finish(self.dropped, self._journal)
 
     def _apply_hard_link(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
         target, found = self._link_target(path, normalise(entry.link, self._limits))

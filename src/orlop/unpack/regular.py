@@ -53,8 +53,11 @@ class RegularFile:
             self._checksum.update(piece)
             _write_all(self._fd, piece)
 
-    def finish(self, dropped: dict[str, int], journal: Journal) -> None:
+    def finish(self, dropped: dict[str, int], journal: Journal) -> int:
         """Set length, attributes and time, record the file, and close it.
+
+        Returns:
+            Bytes of the disk that its extended attributes take; 0 if the inode holds them.
 
         Raises:
             ArchiveInvalid, LimitExceeded, OSError: see ``attributes.apply``.
@@ -64,8 +67,7 @@ class RegularFile:
             if entry.sparse is not None:
                 os.ftruncate(fd, entry.real_size)
                 self._checksum.skip(entry.real_size - self._summed)
-            if not self._fresh or attributes.needed(entry):
-                attributes.apply(fd, entry, dropped, fresh=self._fresh)
+            attribute_bytes = self._apply_attributes(dropped)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
             if entry.size >= _EARLY_BYTES:
                 # The barrier that publishes the image is then short.
@@ -78,6 +80,7 @@ class RegularFile:
                 checksum=self._checksum.value,
                 xattrs=attributes.present(fd) if entry.xattrs else None,
             )
+            return attribute_bytes
         finally:
             self.close()
 
@@ -86,6 +89,15 @@ class RegularFile:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _apply_attributes(self, dropped: dict[str, int]) -> int:
+        """Returns what they take of the disk, as the kernel counts it before and after."""
+        fd, entry = self._fd, self._entry
+        if self._fresh and not attributes.needed(entry):
+            return 0
+        before = os.fstat(fd).st_blocks if entry.xattrs else 0
+        attributes.apply(fd, entry, dropped, fresh=self._fresh)
+        return max(os.fstat(fd).st_blocks - before, 0) * 512 if entry.xattrs else 0
 
     def _write_regions(self, piece: memoryview) -> None:
         while len(piece):

@@ -4,6 +4,10 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from orlop.cli import render
+from orlop.ports.gc import DiskUsage
 from orlop.testing.memory_service import MemoryService, shelf
 
 Run = Callable[..., tuple[int, str, str]]
@@ -82,3 +86,34 @@ def test_an_image_that_has_no_tag_is_listed(run: Run, stocked: MemoryService) ->
     run("rm", "registry.example/team/app:v1")
     rows = run("images")[1].splitlines()
     assert rows[-1].startswith("registry.example/team/app@sha256:")
+
+
+def test_sizes(run: Run, stocked: MemoryService) -> None:
+    code, out, _ = run("images", "--sizes")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["NAME", "ID", "PLATFORM", "UNIQUE", "SHARED", "TOTAL"]
+    images = {image.record.id: image.record for image in stocked._images.values()}
+    sizes = [render.size(one.content_bytes + one.unpacked_bytes) for one in images.values()]
+    assert {" ".join(line.split()[-2:]) for line in lines[1:4]} == set(sizes)
+    together = sum(one.content_bytes + one.unpacked_bytes for one in images.values())
+    assert lines[4:] == ["", f"Images together: {render.size(together)}"]
+    assert "together" not in run("images", "busybox", "--sizes")[1]
+
+
+def test_sizes_in_json(run: Run, stocked: MemoryService) -> None:
+    for one in json.loads(run("images", "--sizes", "-o", "json")[1]):
+        assert one["unique_bytes"] == one["unpacked_bytes"]
+        assert one["shared_bytes"] == one["content_bytes"]
+        assert one["bytes"] == one["unique_bytes"] + one["shared_bytes"]
+
+
+def test_an_image_that_is_about_to_go_has_no_sizes(
+    run: Run, stocked: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def disk_usage(namespace: str = "") -> DiskUsage:
+        return DiskUsage(namespace, (), 0, 0, 0, 0, 0)
+
+    monkeypatch.setattr(stocked, "disk_usage", disk_usage)
+    assert run("images", "--sizes")[1].splitlines()[1].split()[-3:] == ["-", "-", "-"]
+    assert json.loads(run("images", "--sizes", "-o", "json")[1])[0]["bytes"] is None

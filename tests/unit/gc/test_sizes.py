@@ -136,6 +136,23 @@ def test_a_record_that_only_a_flat_lease_keeps_shares_nothing() -> None:
     assert usage.garbage_bytes == 1111
 
 
+def test_an_index_keeps_the_manifest_of_a_record_that_only_a_flat_lease_keeps() -> None:
+    """Removing another image does not make the index forget it."""
+    nameless = replace(image("b", "base", "l2"), names=())
+    labels = {"containerd.io/gc.ref.content.m.0": str(digest("b.manifest"))}
+    inventory = together(image("a", "base"), nameless)
+    inventory = replace(
+        inventory,
+        blobs=(*inventory.blobs, BlobRecord(digest("index"), 7, labels)),
+        leases=(Lease("flat", {"containerd.io/gc.flat": "1"}), Lease("whole", {})),
+        resources=(
+            ("flat", Resource("images", str(digest("b")))),
+            ("whole", Resource("content", str(digest("index")))),
+        ),
+    )
+    assert sizes(disk_usage(inventory, now=0).images) == {"x/a:1": (1111, 11)}
+
+
 def test_what_is_no_images() -> None:
     inventory = together(image("a", "l1"), replace(image("b", "l2"), names=()))
     resource = Resource("content", str(digest("l2")))

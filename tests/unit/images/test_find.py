@@ -13,6 +13,8 @@ from orlop.ports.metadata import Image
 from tests.unit.images.rig import SPACE, name, record
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from orlop.model.digest import Digest
     from orlop.ports.metadata import ImageName, ImageRecord
     from tests.unit.images.conftest import Bench
@@ -115,6 +117,11 @@ class Many:
         raise AssertionError
 
     async def remove_image(self, namespace: str, id_: Digest, snapshotter: str = "") -> bool:
+        raise AssertionError
+
+    async def remove_together(
+        self, namespace: str, *, names: Collection[str] = (), ids: Collection[Digest] = ()
+    ) -> bool:
         raise AssertionError
 
 

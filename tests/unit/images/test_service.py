@@ -218,6 +218,20 @@ async def test_removing_an_image(bench: Bench) -> None:
     assert bench.collector.runs == [False]
 
 
+@pytest.mark.parametrize("call", ["remove", "remove_name"])
+async def test_a_removal_is_one_transaction(bench: Bench, call: str) -> None:
+    """Also of a name that means images of several platforms, each with names of its own."""
+    await bench.add(ONE, f"{APP}:v1", f"{APP}:one")
+    await bench.add(replace(record("abc2"), manifest=ONE.manifest), f"{APP}:v1")
+    before = (await bench.metadata.inventory(SPACE)).revision
+    remove = bench.service.remove if call == "remove" else bench.service.remove_name
+    assert await remove(f"{APP}:v1")
+    after = await bench.metadata.inventory(SPACE)
+    assert after.revision == before + 1
+    left = set() if call == "remove" else {f"{APP}:one", str(ONE.id)}
+    assert {name.name for name in after.names} == left
+
+
 async def test_a_busy_store_frees_the_space_later(bench: Bench) -> None:
     await bench.add(ONE, f"{APP}:v1")
     bench.collector.busy = True

@@ -9,9 +9,12 @@ import pytest
 
 from orlop.errors import InvalidArgument, NotFound, OrlopError
 from orlop.model import labels
+from orlop.model.digest import Digest
 from orlop.ports.metadata import BlobRecord, ImageName, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.metadata.store import MetadataStore
     from orlop.ports.metadata import Publication
     from orlop.testing.manual_clock import ManualClock
@@ -158,6 +161,32 @@ async def test_removing_an_image_removes_all_its_names(
     (image,) = await store.images(NS)
     assert image.record.id == samples.digest("b")
     assert await store.images_by_name(NS, "a:2") == []
+
+
+class Torn(tuple[Digest, ...]):
+    """Ids, of which the last cannot be read."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Digest]:
+        yield from list(super().__iter__())[:-1]
+        raise InvalidArgument("torn")
+
+
+async def test_names_and_images_are_removed_together_or_not_at_all(
+    store: MetadataStore, samples: Samples
+) -> None:
+    await store.publish(NS, samples.publication("a", "a:1", "a:2"))
+    await store.publish(NS, samples.publication("b", "b:1", directory=2))
+    before = await store.inventory(NS)
+    ids = (samples.digest("a"), samples.digest("b"))
+    with pytest.raises(InvalidArgument):
+        await store.remove_together(NS, names=["a:1"], ids=Torn(ids))
+    assert await store.inventory(NS) == before
+    assert await store.remove_together(NS, names=["b:1", "b:2"], ids=[samples.digest("a")])
+    after = await store.inventory(NS)
+    assert (after.records, after.names, after.revision) == ((), (), before.revision + 1)
+    assert not await store.remove_together(NS, names=["b:1"], ids=ids)
 
 
 async def test_an_id_in_two_snapshotters_is_two_images(

@@ -14,6 +14,7 @@ from orlop.errors import ArchiveEscape, ArchiveInvalid
 from orlop.model.limits import DEFAULTS
 from orlop.testing import layers
 from orlop.testing.layers import device, directory, fifo, file, hard_link, opaque, symlink, whiteout
+from tests.rigs.disk import kinds, loop_filesystem
 from tests.rigs.oracle import extract_with_tar
 from tests.rigs.tree import differences, tree
 from tests.unit.unpack.applying import BOTH, OLD, SECOND, apply, du, names, new_root, node, tripwire
@@ -350,6 +351,25 @@ def acl(*entries: tuple[int, int, int]) -> bytes:
 
 NOBODY = 0xFFFFFFFF
 ACL = acl((1, 7, NOBODY), (2, 7, 1000), (4, 0, NOBODY), (16, 7, NOBODY), (32, 0, NOBODY))
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("kind", kinds())
+def test_attributes_outside_the_inode_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    entries = [
+        replace(file(f"f{at}", b"x" * 5000 * at), xattrs={"user.large": bytes([65 + at]) * 1500})
+        for at in range(20)
+    ]
+    entries += [replace(directory("d"), xattrs={"user.large": b"d" * 1500}), file("plain", b"x")]
+    small = replace(file("small", b"x"), xattrs={"user.s": b"1"})
+    with loop_filesystem(kind, 512 << 20, directory=tmp_path_factory.mktemp("disk")) as disk:
+        (disk / "tree").mkdir()
+        root = new_root(disk / "tree")
+        applied = apply(root, [*entries, small])
+        os.sync()
+        assert applied.disk_bytes == du(root)[1]
 
 
 class TestSparse:
