@@ -14,12 +14,13 @@ import structlog
 from orlop._proto import runtime_v1_pb2 as pb
 from orlop._proto import runtime_v1_pb2_grpc as rpc
 from orlop.cri import auth, convert
+from orlop.cri.listing import Listing
 from orlop.cri.status import answering, pull_status
 from orlop.errors import InvalidArgument, NotFound, StoreCorrupt
 from orlop.ports.service import PullOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
     from orlop.cri.status import Context
@@ -38,6 +39,7 @@ class ImageServicer(rpc.ImageServiceServicer):
         watch: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._service = service
+        self._listing = Listing(service)
         self._answering = partial(answering, watch=watch)
 
     async def ListImages(
@@ -45,17 +47,15 @@ class ImageServicer(rpc.ImageServiceServicer):
     ) -> pb.ListImagesResponse:
         """All images, or those that the filter names."""
         async with self._answering(context, "ListImages"):
-            images = await self._service.images_for_node(request.filter.image.image)
-            return pb.ListImagesResponse(images=self._items(images))
+            return await self._list(request.filter.image.image)
 
     async def StreamImages(
         self, request: pb.StreamImagesRequest, context: Context
     ) -> AsyncIterator[pb.StreamImagesResponse]:
         """The same as ListImages, in messages of bounded size."""
         async with self._answering(context, "StreamImages"):
-            images = await self._service.images_for_node(request.filter.image.image)
-            items = self._items(images)
-        for batch in convert.batches(items):
+            listed = await self._list(request.filter.image.image)
+        for batch in convert.batches(listed.images):
             yield pb.StreamImagesResponse(images=batch)
 
     async def ImageStatus(
@@ -125,15 +125,11 @@ class ImageServicer(rpc.ImageServiceServicer):
         entries = [convert.to_filesystem(usage) for usage in usages]
         return pb.ImageFsInfoResponse(image_filesystems=entries, container_filesystems=entries)
 
-    def _items(self, images: Iterable[Image]) -> list[pb.Image]:
-        """One item for each id and handler."""
-        items: dict[tuple[str, str], pb.Image] = {}
-        for image in images:
-            item = self._item(image)
-            items.setdefault((item.id, item.spec.runtime_handler), item)
-        return list(items.values())
+    async def _list(self, text: str) -> pb.ListImagesResponse:
+        images = await self._service.images_for_node(text)
+        return self._listing.some(images) if text else self._listing.whole(images)
 
-    def _item(self, image: Image, handler: str = "") -> pb.Image:
+    def _item(self, image: Image, handler: str) -> pb.Image:
         return convert.to_image(
             image,
             pinned=self._service.pinned(image),

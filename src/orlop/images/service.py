@@ -41,7 +41,7 @@ from orlop.ports.service import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orlop.images.exporting import Exporter
     from orlop.images.mounts import ImageMounts
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from orlop.ports.clock import Clock
     from orlop.ports.content import Provider
     from orlop.ports.gc import DiskUsage, Explanation, GarbageCollector
-    from orlop.ports.metadata import Image, Metadata
+    from orlop.ports.metadata import Image, ImageListing, Metadata
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import Origin, Puller
     from orlop.ports.service import FsUsage
@@ -96,6 +96,7 @@ class LocalImageService:
         self._limits = limits
         self._runtimes = Runtimes.configured(settings, snapshotters)
         self._pins = Pins(settings.pinned)
+        self._for_node: tuple[ImageListing | None, tuple[Image, ...]] = (None, ())
         self._usage = StoreUsage(
             metadata,
             snapshotters,
@@ -115,6 +116,7 @@ class LocalImageService:
         self._pins = Pins(settings.pinned)
         self._runtimes = runtimes
         self._settings = settings
+        self._for_node = (None, ())  # pins and handlers may be others
 
     async def start(self) -> None:
         """Have the store's labels say what the configuration says; call it once, first."""
@@ -216,9 +218,16 @@ class LocalImageService:
             return await self._metadata.images(self._namespace(namespace))
         return await self._find_all(filter_text, namespace)
 
-    async def images_for_node(self, filter_text: str = "") -> list[Image]:
+    async def images_for_node(self, filter_text: str = "") -> Sequence[Image]:
         """See the port."""
-        return await self._whole(await self.images(filter_text))
+        if filter_text:
+            return await self._whole(await self._find_all(filter_text))
+        listing = await self._metadata.listing(self._settings.namespace)
+        known, images = self._for_node
+        if listing is not known:
+            images = tuple(_undamaged(listing.images, listing.damaged))
+            self._for_node = (listing, images)
+        return images
 
     async def find_for(self, text: str, runtime_handler: str) -> Image | None:
         """See the port."""
@@ -369,11 +378,7 @@ class LocalImageService:
     async def _whole(self, images: list[Image]) -> list[Image]:
         """The images that are not known to be damaged."""
         damaged = await self._metadata.damaged_images(self._settings.namespace)
-        if not damaged:
-            return images
-        return [
-            one for one in images if (str(one.record.id), one.record.snapshotter) not in damaged
-        ]
+        return _undamaged(images, damaged)
 
     def _namespace(self, namespace: str) -> str:
         return namespace or self._settings.namespace
@@ -392,6 +397,12 @@ class LocalImageService:
         if image is None:
             raise _missing(text)
         return image
+
+
+def _undamaged(images: Iterable[Image], damaged: Collection[tuple[str, str]]) -> list[Image]:
+    if not damaged:
+        return list(images)
+    return [one for one in images if (str(one.record.id), one.record.snapshotter) not in damaged]
 
 
 def _missing(text: str) -> NotFound:

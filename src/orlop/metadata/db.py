@@ -62,6 +62,10 @@ _LOG_BYTES: Final = 8 << 20
 """Space kept for the write-ahead log: SQLite checkpoints at about 4 MiB, and a removal
 of some thousand rows must fit in beside that."""
 
+_VERSION_BYTES: Final = 48
+"""Length of the header of the log's index, which every commit changes; the index begins
+with two copies of it (sqlite.org/walformat.html)."""
+
 _BUSY_MILLISECONDS: Final = 5000
 """Patience with somebody else's lock: only a backup tool could hold one, and briefly."""
 
@@ -124,7 +128,7 @@ class Database:
     They must not keep it, and must not end the transaction they run in.
     """
 
-    __slots__ = ("_failure", "_path", "_read", "_reader", "_sync", "_write", "_writer")
+    __slots__ = ("_failure", "_index", "_path", "_read", "_reader", "_sync", "_write", "_writer")
 
     def __init__(self, path: str, *, sync: bool = True) -> None:
         self._path = path
@@ -133,6 +137,7 @@ class Database:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="metadata-reader")
         self._write: apsw.Connection | None = None
         self._read: apsw.Connection | None = None
+        self._index = -1
         self._failure: StoreIO | None = None
 
     @classmethod
@@ -177,6 +182,18 @@ class Database:
         """Run ``query`` on one consistent state of the database."""
         return await self._run(self._reader, lambda: self._query(query))
 
+    def version(self) -> bytes:
+        """What names the committed state: another one after each commit, whoever makes it.
+
+        It takes no lock and does not wait, so that it may be called on the event loop. It
+        is empty when the state cannot be told: in the middle of a commit, or when closed.
+        """
+        if self._index < 0:
+            return b""
+        headers = os.pread(self._index, 2 * _VERSION_BYTES, 0)
+        first, second = headers[:_VERSION_BYTES], headers[_VERSION_BYTES:]
+        return first if first == second else b""
+
     async def close(self) -> None:
         """Finish what is queued, checkpoint, and close; a second call does nothing."""
         await asyncio.shield(asyncio.to_thread(self._close))
@@ -206,6 +223,7 @@ class Database:
                 files.fsync_dir(directory)
             self._read = _connection(self._path, f"{self._path}: reader", sync=self._sync)
             self._read.pragma("query_only", True)
+            self._index = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def _transact(self, change: Callable[[apsw.Connection], T]) -> T:
         if self._failure is not None:
@@ -245,6 +263,10 @@ class Database:
                 if connection is not None:
                     connection.close()
         self._read = self._write = None
+        # Not before: closing it drops SQLite's locks on this file.
+        index, self._index = self._index, -1
+        if index >= 0:
+            os.close(index)
 
 
 def _reserve(path: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from orlop.errors import Unavailable
 from orlop.metadata import collect, content, damage, images, leases, publish, rows, snapshots
 from orlop.metadata.db import Database
-from orlop.metadata.listing import Listing
+from orlop.metadata.listing import KEPT, Listings
 from orlop.ports.metadata import Usage
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Damage,
         Garbage,
         Image,
+        ImageListing,
         ImageName,
         Inventory,
         Lease,
@@ -58,12 +59,13 @@ class MetadataStore:
         clock: for times of records.
     """
 
-    __slots__ = ("_clock", "_database", "_listings", "_watchers")
+    __slots__ = ("_clock", "_database", "_kept", "_listings", "_watchers")
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._listings: dict[str, Listing] = {}  # the reader's thread's
+        self._listings = Listings()  # the reader's thread's
+        self._kept: dict[str, tuple[bytes, ImageListing]] = {}
         self._watchers: list[Watcher] = []
 
     @classmethod
@@ -138,12 +140,20 @@ class MetadataStore:
 
     async def images(self, namespace: str) -> list[Image]:
         """Every image that has a name, by id."""
+        return list((await self.listing(namespace)).images)
 
-        def query(connection: apsw.Connection) -> list[Image]:
-            listing = self._listings.setdefault(namespace, Listing())
-            return listing.read(connection, namespace)
-
-        return await self._database.read(query)
+    async def listing(self, namespace: str) -> ImageListing:
+        """All images and which are damaged; from memory when nothing was committed since."""
+        version = self._database.version()  # before the read, which may see more
+        kept_for, listing = self._kept.get(namespace, (b"", None))
+        if listing is not None and version and version == kept_for:
+            return listing
+        listing = await self._database.read(lambda db: self._listings.read(db, namespace))
+        self._kept.pop(namespace, None)
+        self._kept[namespace] = (version, listing)
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return listing
 
     async def put_name(self, namespace: str, name: ImageName) -> None:
         """Create or move one name. Raises NotFound."""

@@ -174,6 +174,19 @@ class Damage:
     trees: frozenset[tuple[str, int]] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class ImageListing:
+    """All images of a namespace that have a name, and which of them are damaged.
+
+    Attributes:
+        images: by id; of one id the newest first.
+        damaged: as ``DamageRecords.damaged_images`` tells them.
+    """
+
+    images: tuple[Image, ...]
+    damaged: frozenset[tuple[str, str]]
+
+
 class DamageRecords(Protocol):
     """What is known to be damaged, and must not be trusted."""
 
@@ -218,6 +231,9 @@ class ImageRecords(Protocol):
 
     async def images(self, namespace: str) -> list[Image]:
         """Every image that has at least one name, by id; of one id the newest first."""
+
+    async def listing(self, namespace: str) -> ImageListing:
+        """As ``images``, with what is damaged; the same object while both are the same."""
 
     async def put_name(self, namespace: str, name: ImageName) -> None:
         """Create a name, move it to another target, or have it belong to one more image.

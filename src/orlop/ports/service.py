@@ -289,8 +289,13 @@ class NodeImageService(ImageService, Protocol):
     def runtime_handler(self, image: Image) -> str:
         """The handler under which an image is listed."""
 
-    async def images_for_node(self, filter_text: str = "") -> list[Image]:
-        """As ``images``, without those that are known to be damaged."""
+    async def images_for_node(self, filter_text: str = "") -> Sequence[Image]:
+        """As ``images``, without those that are known to be damaged.
+
+        Without a filter it is the same object for as long as these images, and what
+        ``pinned`` and ``runtime_handler`` say of them, are the same: whoever derives
+        something from the list may keep that with it.
+        """
 
     async def find_for(self, text: str, runtime_handler: str) -> Image | None:
         """The image that ``text`` means to a handler; None when it has none of that name.

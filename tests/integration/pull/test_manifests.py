@@ -131,7 +131,7 @@ async def test_damage_is_named_and_repaired_without_a_registry(
 
     found = (await store.service.check())[0]
     assert any(expected in problem for problem in found.problems), found.problems
-    assert await store.service.images_for_node() == []
+    assert not await store.service.images_for_node()
     assert await store.service.find_for(str(image.record.id), "") is None
 
     repaired = (await store.service.check(repair=True))[0]
@@ -296,7 +296,7 @@ async def test_what_was_not_synced_is_verified_after_a_power_failure(
 
     (root / "running").write_text("another boot")
     async with running(root, image_pull_with_sync_fs=sync_fs) as store:
-        assert await store.service.images_for_node() == []
+        assert not await store.service.images_for_node()
         async with asyncio.timeout(20):
             while _is_in_doubt(root):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)

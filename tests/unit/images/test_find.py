@@ -9,7 +9,7 @@ import pytest
 
 from orlop.errors import InvalidArgument
 from orlop.images.find import find, name_of
-from orlop.ports.metadata import Image
+from orlop.ports.metadata import Image, ImageListing
 from tests.unit.images.rig import SPACE, name, record
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ class Many:
 
     async def images(self, namespace: str) -> list[Image]:
         return list(self.listed)
+
+    async def listing(self, namespace: str) -> ImageListing:
+        return ImageListing(tuple(self.listed), frozenset())
 
     async def images_by_name(self, namespace: str, text: str) -> list[Image]:
         return []

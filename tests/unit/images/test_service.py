@@ -90,6 +90,24 @@ async def test_listing(bench: Bench) -> None:
     assert await bench.service.running() == []
 
 
+async def test_the_list_for_the_node_is_the_same_until_something_changes(bench: Bench) -> None:
+    await bench.add(ONE, f"{APP}:v1")
+    before = await bench.service.images_for_node()
+    assert await bench.service.images_for_node() is before
+    assert [image.record for image in before] == [ONE]
+
+    bench.service.reload(ServiceSettings(Platform("linux", "amd64"), pinned=(f"{APP}:v1",)))
+    after = await bench.service.images_for_node()
+    assert after is not before
+    assert [bench.service.pinned(image) for image in after] == [True]
+
+    await bench.metadata.put_name(SPACE, name(f"{APP}:v2", ONE))
+    (tagged,) = await bench.service.images_for_node()
+    assert f"{APP}:v2" in [one.name for one in tagged.names]
+    await bench.service.remove(f"{APP}:v1")
+    assert not await bench.service.images_for_node()
+
+
 @pytest.mark.parametrize(
     ("names", "pinned"),
     [
