@@ -23,7 +23,7 @@ from orlop.gc import refs
 from orlop.model.labels import GC_BREF, GC_REF_MANIFEST, GC_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orlop.gc.refs import Node
     from orlop.ports.metadata import (
@@ -71,6 +71,10 @@ def parted(roots: Iterable[Root]) -> tuple[list[Node], list[Node]]:
 class Graph:
     """An inventory as nodes and references.
 
+    Args:
+        inventory: of one namespace.
+        remember: keep what nodes refer to, for those who ask more than once.
+
     Attributes:
         names: all of a name, since it can belong to several images.
         records: image records by node.
@@ -78,7 +82,8 @@ class Graph:
         snapshots: ditto.
     """
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, *, remember: bool = False) -> None:
+        self._remembered: dict[Node, Sequence[tuple[Node, str]]] | None = {} if remember else None
         self.names: dict[Node, list[ImageName]] = {}
         for name in inventory.names:
             self.names.setdefault(refs.name(name.name), []).append(name)
@@ -146,11 +151,19 @@ class Graph:
 
     # --- references -----------------------------------------------------------------------
 
-    def references(self, node: Node) -> Iterator[tuple[Node, str]]:
+    def references(self, node: Node) -> Iterable[tuple[Node, str]]:
         """What a node refers to, whether that exists or not, and by what.
 
         What does not exist refers to nothing, also when something says so of itself.
         """
+        if self._remembered is None:
+            return self._references(node)
+        found = self._remembered.get(node)
+        if found is None:
+            found = self._remembered[node] = tuple(self._references(node))
+        return found
+
+    def _references(self, node: Node) -> Iterator[tuple[Node, str]]:
         if blob := self.blobs.get(node):
             yield from refs.references(blob.labels)
         elif snapshot := self.snapshots.get(node):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from orlop.gc import refs
 from orlop.gc.graph import Graph, parted
-from orlop.model.labels import GC_REF_MANIFEST
+from orlop.gc.removal import Removals, owners
 from orlop.ports.gc import DiskUsage, ImageUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orlop.gc.graph import Root
     from orlop.gc.refs import Node
@@ -36,76 +34,40 @@ def disk_usage(
         protected: what running pulls keep.
         trash: bytes that wait in the trash.
     """
-    graph = Graph(inventory)
+    graph = Graph(inventory, remember=True)
     roots = [*graph.roots(now), *protected]
     flat, followed = parted(roots)
     reached = graph.reach(followed)
     live = reached.union(*map(graph.stack, flat))
     shared_files = {file for other in others for file in _files(Graph(other))}
     own_files = _files(graph)
-    closures = _closures(graph, reached)
-    held = _held(graph, roots, closures)
-    users = Counter(node for closure in closures.values() for node in closure)
-
-    def freed(node: Node) -> bool:
-        """True when it goes with its only image."""
-        return users[node] == 1 and node not in held and _file(graph, node) not in shared_files
-
-    images = [
-        _image(graph, id_, closure, [node for node in closure if freed(node)])
-        for id_, closure in closures.items()
-    ]
+    owned = owners(graph)
+    removals = Removals(graph, roots, live=reached, owned=owned)
+    closures = _closures(graph, reached, owned)
+    images = []
+    for id_, closure in closures.items():
+        freed = removals.freed(id_)
+        closure.update(freed)  # also an inner index that this image does not lead through
+        alone = [node for node in freed if _file(graph, node) not in shared_files]
+        images.append(_image(graph, id_, closure, alone))
+    used = set().union(*closures.values())
     elsewhere = {file: size for other in others for file, size in _files(Graph(other)).items()}
     return DiskUsage(
         namespace=inventory.namespace,
         images=tuple(sorted(images, key=lambda one: (-one.unique_bytes, -one.bytes, one.id))),
-        image_bytes=_sum(graph, users),
-        kept_bytes=_sum(graph, (node for node in live if node not in users)),
+        image_bytes=_sum(graph, used),
+        kept_bytes=_sum(graph, (node for node in live if node not in used)),
         garbage_bytes=_sum(
-            graph, (node for node in graph.nodes() if node not in live and node not in users)
+            graph, (node for node in graph.nodes() if node not in live and node not in used)
         ),
         elsewhere_bytes=sum(size for file, size in elsewhere.items() if file not in own_files),
         trash_bytes=trash,
     )
 
 
-def _held(graph: Graph, roots: Iterable[Root], removable: Collection[Digest]) -> set[Node]:
-    """What is kept by something else than images.
-
-    An image that is removed is gone, whatever lists it, and no index refers to it. Indexes
-    keep the manifests of those that are not ``removable``: of which a record is left.
-    """
-    images = {*graph.names, *graph.records}
-    flat, followed = parted(root for root in roots if root.node not in images)
-    forgotten = {node for node, id_ in _owners(graph).items() if id_ in removable}
-    held = graph.reach(followed, without=images, forgotten=forgotten)
-    return held.union(*map(graph.stack, flat))
-
-
-def _owners(graph: Graph) -> dict[Node, Digest]:
-    """Whose a manifest is, or an index that leads to one image only."""
-    owners = {refs.content(str(record.manifest)): record.id for record in graph.records.values()}
-    children = {
-        node: [
-            refs.content(value)
-            for key, value in blob.labels.items()
-            if key.startswith(GC_REF_MANIFEST)
-        ]
-        for node, blob in graph.blobs.items()
-    }
-    indexes = {node: below for node, below in children.items() if below and node not in owners}
-    while found := {
-        node: owners[below[0]]
-        for node, below in indexes.items()
-        if node not in owners
-        and len({owners.get(child) for child in below}) == 1
-        and below[0] in owners
-    }:
-        owners |= found
-    return owners
-
-
-def _closures(graph: Graph, live: set[Node]) -> dict[Digest, set[Node]]:
+def _closures(
+    graph: Graph, live: set[Node], owned: Mapping[Node, Digest]
+) -> dict[Digest, set[Node]]:
     """What each image that is kept needs, by its id.
 
     An image that a flat lease alone keeps needs nothing: its record is all that stays.
@@ -116,7 +78,7 @@ def _closures(graph: Graph, live: set[Node]) -> dict[Digest, set[Node]]:
     for node, record in graph.records.items():
         if node in live:
             own.setdefault(record.id, set()).add(node)
-    for node, id_ in _owners(graph).items():
+    for node, id_ in owned.items():
         if id_ in own:
             own[id_].add(node)
     starts = {id_: [node for node in nodes if node in live] for id_, nodes in own.items()}

@@ -153,6 +153,18 @@ def test_an_index_keeps_the_manifest_of_a_record_that_only_a_flat_lease_keeps() 
     assert sizes(disk_usage(inventory, now=0).images) == {"x/a:1": (1111, 11)}
 
 
+def test_an_index_within_an_index_goes_with_either_of_its_images() -> None:
+    """The one image has the only name of the outer index, the other all below the inner one."""
+    inventory = together(image("a", "l1", target="outer"), image("b", "l2"))
+    manifest = "containerd.io/gc.ref.content.m"
+    outer = {f"{manifest}.0": str(digest("a.manifest")), f"{manifest}.1": str(digest("inner"))}
+    inner = {f"{manifest}.0": str(digest("b.manifest"))}
+    indexes = (BlobRecord(digest("outer"), 7, outer), BlobRecord(digest("inner"), 20, inner))
+    usage = disk_usage(replace(inventory, blobs=(*inventory.blobs, *indexes)), now=0)
+    assert sizes(usage.images) == {"x/a:1": (1138, 1138), "x/b:1": (1131, 1131)}
+    assert usage.image_bytes == usage.bytes == 2 * 1111 + 27
+
+
 def test_what_is_no_images() -> None:
     inventory = together(image("a", "l1"), replace(image("b", "l2"), names=()))
     resource = Resource("content", str(digest("l2")))
