@@ -62,7 +62,6 @@ class Removals:
     ) -> None:
         flat, followed = parted(roots)
         self._graph = graph
-        self._live = live
         self._roots = set(followed)
         self._stacked: set[Node] = set().union(*map(graph.stack, flat))
         self._owned: dict[Digest, set[Node]] = {}
@@ -80,10 +79,14 @@ class Removals:
             for target, how in graph.references(node):
                 self._referrers.setdefault(target, []).append((node, how))
 
-    def freed(self, id_: Digest) -> set[Node]:
-        """What goes with this image, whether others share files with it or not."""
+    def freed(self, id_: Digest, touched: set[Node]) -> set[Node]:
+        """What goes with an image, whether other namespaces share files with it or not.
+
+        Args:
+            id_: of the image.
+            touched: all that its names, records and manifests lead to.
+        """
         gone, owned = self._gone[id_], self._owned.get(id_, set())
-        touched = self._graph.reach(node for node in (*gone, *owned) if node in self._live)
 
         def stays(node: Node) -> bool:
             """True when something that the removal does not touch keeps it."""

@@ -43,14 +43,14 @@ def disk_usage(
     own_files = _files(graph)
     owned = owners(graph)
     removals = Removals(graph, roots, live=reached, owned=owned)
-    closures = _closures(graph, reached, owned)
+    used: set[Node] = set()
     images = []
-    for id_, closure in closures.items():
-        freed = removals.freed(id_)
-        closure.update(freed)  # also an inner index that this image does not lead through
+    for id_, (led, needed) in _closures(graph, reached, owned).items():
+        freed = removals.freed(id_, led)
+        closure = needed | freed  # also an inner index that leads to another image only
+        used |= closure
         alone = [node for node in freed if _file(graph, node) not in shared_files]
         images.append(_image(graph, id_, closure, alone))
-    used = set().union(*closures.values())
     elsewhere = {file: size for other in others for file, size in _files(Graph(other)).items()}
     return DiskUsage(
         namespace=inventory.namespace,
@@ -67,8 +67,8 @@ def disk_usage(
 
 def _closures(
     graph: Graph, live: set[Node], owned: Mapping[Node, Digest]
-) -> dict[Digest, set[Node]]:
-    """What each image that is kept needs, by its id.
+) -> dict[Digest, tuple[set[Node], set[Node]]]:
+    """What each image that is kept leads to, and what of it it needs, by its id.
 
     An image that a flat lease alone keeps needs nothing: its record is all that stays.
     An index that was pulled for several platforms belongs to several images; from it no
@@ -90,7 +90,10 @@ def _closures(
     found = {}
     for id_, nodes in starts.items():
         others -= own[id_]
-        found[id_] = graph.reach(nodes, without=others)
+        led = graph.reach(nodes)
+        # Most images share no index: then both are the same.
+        needed = led if others.isdisjoint(led) else graph.reach(nodes, without=others)
+        found[id_] = led, needed
         others |= own[id_]
     return found
 
