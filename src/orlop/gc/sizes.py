@@ -45,7 +45,10 @@ def disk_usage(
     removals = Removals(graph, roots, live=reached, owned=owned)
     used: set[Node] = set()
     images = []
+    named = {name.image_id for node, names in graph.names.items() if node in live for name in names}
     for id_, (led, needed) in _closures(graph, reached, owned).items():
+        if id_ not in named:
+            continue  # nobody can remove it: it goes with the lease that keeps it
         freed = removals.freed(id_, led)
         closure = needed | freed  # also an inner index that leads to another image only
         used |= closure

@@ -136,6 +136,19 @@ def test_a_record_that_only_a_flat_lease_keeps_shares_nothing() -> None:
     assert usage.garbage_bytes == 1111
 
 
+def test_an_image_without_a_name_is_kept_and_not_listed() -> None:
+    """Nobody can remove it: it goes with the lease that keeps it."""
+    nameless = replace(image("b", "l2"), names=())
+    inventory = replace(
+        together(image("a", "l1"), nameless),
+        leases=(Lease("l", {}),),
+        resources=(("l", Resource("images", str(digest("b")))),),
+    )
+    usage = disk_usage(inventory, now=0)
+    assert [one.names for one in usage.images] == [("x/a:1",)]
+    assert (usage.image_bytes, usage.kept_bytes, usage.garbage_bytes) == (1111, 1111, 0)
+
+
 def test_an_index_keeps_the_manifest_of_a_record_that_only_a_flat_lease_keeps() -> None:
     """Removing another image does not make the index forget it."""
     nameless = replace(image("b", "base", "l2"), names=())
