@@ -4,6 +4,8 @@ PYTHON ?= python3
 REF ?=
 SECONDS ?= 60
 COUNT ?= 500
+POINTS ?= 2000
+STATES ?= 1000
 
 BIN := .venv/bin
 SOURCES := src tests bench demo tools examples fuzz
@@ -50,8 +52,16 @@ bench: .venv/development ## pulls in turns with other programs, on fresh file sy
 	$(BIN)/python -m bench.download
 	$(BIN)/python -m bench.scale --json .cache/bench/scale.json
 
-crash: .venv/development ## kill pulls and removals at every change of the disk (root)
+crash: .venv/development ## kill, fail and cut the power of stores; POINTS=, STATES=, SEED=N (root; takes hours)
 	$(BIN)/python -m pytest tests/crash
+	$(BIN)/python -m tests.crash.kills --points $(POINTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.crash.errnos --injections $(POINTS) $(if $(SEED),--seed $(SEED))
+	for fs in ext4 xfs btrfs; do for rig in block clones; do \
+	    $(BIN)/python -m tests.crash.cuts --rig $$rig --fs $$fs --states $(STATES) \
+	        $(if $(SEED),--seed $(SEED)) || exit 1; \
+	done; done
+	$(BIN)/python -m tests.crash.sim --states $(STATES)
+	$(BIN)/python -m tests.crash.rebuild --count 1000
 
 faults: .venv/development ## pull through COUNT=500 schedules of faults, the first SEED=N (root)
 	$(BIN)/python -m tests.schedules --count $(COUNT) $(if $(SEED),--seed $(SEED))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.crash.cuts.disks import KINDS
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 _ROOT = Path(__file__).parents[2]
 _STATES = {"ext4": 100, "xfs": 40, "btrfs": 40}
@@ -27,7 +27,7 @@ def _cut(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=590,
     )
 
 

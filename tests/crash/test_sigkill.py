@@ -100,7 +100,7 @@ def _run(root: Path, work: str, reference: str, change: int) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode in ((0,) if change == 0 else (0, -9)), done.stderr
     return done.stdout.split()

@@ -1,6 +1,6 @@
 """Processes: the system calls that tie one's life to another's.
 
-Sources: prctl(2), close_range(2), pidfd_send_signal(2).
+Sources: prctl(2), close_range(2), pidfd_open(2), pid_namespaces(7).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -25,15 +26,35 @@ def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that made it ends.
 
     Args:
-        parent: process id that the parent had when it made us, 0 when that is in another
-            process namespace. When it has ended already, this call does not return.
+        parent: process id that the parent had when it made us. When it has ended already,
+            this call does not return.
 
     Raises:
         OSError: the kernel refused.
     """
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    _set_death_signal()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_parent_outside(parent: int) -> None:
+    """``die_with_parent`` for a process that may be in a process namespace of its own.
+
+    There, a parent has the number 0 whether it lives or not, and the first process cannot
+    be killed by a signal of its own.
+
+    Args:
+        parent: a pidfd of it, made before it made us; stays open. When the parent has ended
+            already, this call does not return.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _set_death_signal()
+    ended = select.poll()
+    ended.register(parent, select.POLLIN)
+    if ended.poll(0):
+        os._exit(1)
 
 
 def allow_descriptors() -> None:
@@ -66,6 +87,10 @@ def silence() -> None:
     nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+def _set_death_signal() -> None:
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
 
 
 def _close_range(first: int, last: int) -> None:

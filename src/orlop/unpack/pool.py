@@ -143,8 +143,9 @@ class WorkerPool:
         raise Internal("unpack worker could not be started")
 
     async def _attempt(self, job: UnpackJob, progress: UnpackProgress | None) -> Unpacked:
-        with self._submit(job) as control:
-            worker = _Worker(control, self._unfenced)
+        control, server = self._submit(job)
+        with control:
+            worker = _Worker(control, server, self._unfenced)
             try:
                 return await worker.run(job, progress)
             finally:
@@ -158,8 +159,12 @@ class WorkerPool:
                 f"unpack workers are less isolated than they should be: {reason} ({missing.name})"
             )
 
-    def _submit(self, job: UnpackJob) -> socket.socket:
-        """Hand a job to the fork-server; returns our end of the worker's socket."""
+    def _submit(self, job: UnpackJob) -> tuple[socket.socket, int]:
+        """Hand a job to the fork-server.
+
+        Returns:
+            Our end of the worker's socket, and a pidfd of the fork-server; the caller's.
+        """
         frame = frames.job(
             frames.Job(
                 compression=job.compression,
@@ -177,25 +182,31 @@ class WorkerPool:
         try:
             with theirs:
                 own = [job.manifest] if job.manifest >= 0 else []
-                self._send(frame, [theirs.fileno(), job.source.fileno(), job.target, *own])
+                fds = [theirs.fileno(), job.source.fileno(), job.target, *own]
+                return ours, self._send(frame, fds)
         except BaseException:
             ours.close()
             raise
-        return ours
 
-    def _send(self, frame: bytes, descriptors: list[int]) -> None:
-        """Pass a job on, to a new fork-server if the old one has died."""
+    def _send(self, frame: bytes, descriptors: list[int]) -> int:
+        """Pass a job on, to a new fork-server if the old one has died; returns its pidfd."""
         with translated("start an unpack worker"):
             try:
-                self._send_once(frame, descriptors)
+                return self._send_once(frame, descriptors)
             except (BrokenPipeError, ConnectionResetError):
                 self._stop_server()
-                self._send_once(frame, descriptors)
+                return self._send_once(frame, descriptors)
 
-    def _send_once(self, frame: bytes, descriptors: list[int]) -> None:
+    def _send_once(self, frame: bytes, descriptors: list[int]) -> int:
         self.start()
         assert self._server is not None
-        socket.send_fds(self._server, [frame], descriptors)
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            socket.send_fds(self._server, [frame], descriptors)
+        except BaseException:
+            os.close(pidfd)
+            raise
+        return pidfd
 
 
 class _NotStarted(Exception):
@@ -203,10 +214,19 @@ class _NotStarted(Exception):
 
 
 class _Worker:
-    """One worker process, from the daemon's side of its socket."""
+    """One worker process, from the daemon's side of its socket.
 
-    def __init__(self, control: socket.socket, unfenced: Callable[[Fence, str], None]) -> None:
+    Args:
+        control: our end of it; stays the caller's.
+        server: a pidfd of the fork-server; ours, until ``end``.
+        unfenced: is told what the worker goes without.
+    """
+
+    def __init__(
+        self, control: socket.socket, server: int, unfenced: Callable[[Fence, str], None]
+    ) -> None:
         self._control = control
+        self._server = server
         self._unfenced = unfenced
         self._pidfd = -1
         self._introduced = False
@@ -237,15 +257,20 @@ class _Worker:
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 await _readable(self._pidfd)
         finally:
+            os.close(self._server)
             if self._pidfd >= 0:
                 os.close(self._pidfd)
                 self._pidfd = -1
 
     async def _introduce(self) -> None:
         """Learn from the fork-server which process it is."""
-        await _readable(self._control.fileno())
+        # A worker that is not tied to a dead fork-server yet still holds the other end.
+        await _readable(self._control.fileno(), self._server)
         self._introduced = True
-        frame, descriptors, flags, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
+        try:
+            frame, descriptors, flags, _ = socket.recv_fds(self._control, frames.MAX_FRAME, 1)
+        except BlockingIOError:
+            raise _NotStarted from None
         if descriptors:
             self._pidfd = descriptors[0]
         if not frame:
@@ -354,8 +379,8 @@ async def _to_the_end(work: Coroutine[None, None, None]) -> None:
         raise cancelled
 
 
-async def _readable(fd: int) -> None:
-    """Wait until ``fd`` can be read (a pidfd can when its process has ended)."""
+async def _readable(*fds: int) -> None:
+    """Wait until one of ``fds`` can be read (a pidfd can when its process has ended)."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 
@@ -363,8 +388,10 @@ async def _readable(fd: int) -> None:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(fd, wake)
+    for fd in fds:
+        loop.add_reader(fd, wake)
     try:
         await ready
     finally:
-        loop.remove_reader(fd)
+        for fd in fds:
+            loop.remove_reader(fd)

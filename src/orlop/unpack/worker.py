@@ -167,7 +167,8 @@ class _Stream:
 def unpack(job: frames.Job, control: socket.socket, source: int, jail: Jail, manifest: int) -> None:
     """Apply one layer to ``jail.target`` and report on ``control``; raises what went wrong."""
     # Not a word before the fork-server has told the daemon who we are.
-    control.recv(1, socket.MSG_PEEK)
+    if not control.recv(1, socket.MSG_PEEK):
+        raise _SourceGone
     stream = _Stream(job, control, source)
     jail.enter(job.limits)
     stream.start()
@@ -305,12 +306,13 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
     A child that ends is kept until the pidfd is there, so that it cannot be that
     of a stranger with the same number. All other children vanish by themselves.
     """
-    parent = os.getpid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     job = frames.parse_job(frame)
     jail = Jail(Fence(job.fences), descriptors[2])
     try:
         with ExitStack() as stack:
+            ourselves = os.pidfd_open(os.getpid())
+            stack.callback(os.close, ourselves)
             if Fence.PROCESSES in jail.wanted:
                 try:
                     stack.enter_context(isolation.children_alone())
@@ -318,7 +320,7 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
                     jail.note_missing(Fence.PROCESSES, error)
             pid = os.fork()
             if not pid:
-                _become_worker(parent, job, descriptors, jail)
+                _become_worker(ourselves, job, descriptors, jail)
         return os.pidfd_open(pid)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -328,12 +330,10 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
 
 
 def _become_worker(parent: int, job: frames.Job, descriptors: list[int], jail: Jail) -> None:
-    """What the forked child does; never returns."""
+    """What the forked child does; never returns. ``parent`` is a pidfd."""
     status = 1
     try:
-        # In a process namespace of our own, nobody outside has a number.
-        alone = Fence.PROCESSES in jail.wanted & ~jail.missing
-        procs.die_with_parent(0 if alone else parent)
+        procs.die_with_parent_outside(parent)
         procs.close_all_but(descriptors)
         procs.silence()
         os.umask(0)

@@ -72,6 +72,28 @@ def test_parent_that_lives() -> None:
     assert (done.returncode, done.stdout) == (0, "lives\n")
 
 
+_BEHIND = """
+parent, ourselves = os.getpid(), os.pidfd_open(os.getpid())
+if os.fork():
+    {parent}
+while os.getppid() == parent and {orphan}:
+    pass
+procs.die_with_parent_outside(ourselves)
+print('lives')
+"""
+
+
+def test_parent_outside_that_has_ended() -> None:
+    # The child has our pipe, which ends when it does.
+    done = run_child(_BEHIND.format(parent="os._exit(0)", orphan=True))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_parent_outside_that_lives() -> None:
+    done = run_child(_BEHIND.format(parent="os.wait(); os._exit(0)", orphan=False))
+    assert (done.returncode, done.stdout) == (0, "lives\n")
+
+
 @pytest.mark.root
 def test_hidden_memory() -> None:
     # What cannot be dumped belongs to root, whoever runs it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,6 @@ from orlop.unpack.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
 
     from orlop.ports.snapshots import ApplyMode
 
@@ -66,9 +66,11 @@ class Blob:
 class Rig:
     """A pool, a directory for trees, and jobs."""
 
-    def __init__(self, directory: Path, limits: Limits = DEFAULTS) -> None:
+    def __init__(
+        self, directory: Path, limits: Limits = DEFAULTS, program: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
-        self.pool = WorkerPool(limits)
+        self.pool = WorkerPool(limits, program=program) if program else WorkerPool(limits)
         self._jobs = 0
 
     async def unpack(
@@ -137,6 +139,17 @@ def children(parent: int) -> list[int]:
     return found
 
 
+def users(place: Path) -> list[int]:
+    """Process ids of others that have ``place`` open."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with suppress(OSError):  # it has ended, or is not ours to look at
+                links = [os.readlink(link) for link in (process / "fd").iterdir()]
+                found += [int(process.name)] if str(place) in links else []
+    return found
+
+
 def is_dead(pid: int) -> bool:
     """True when a process is gone, or a zombie that somebody else has to reap."""
     try:
@@ -169,10 +182,12 @@ async def cancelled(task: asyncio.Task[Unpacked]) -> None:
 
 
 @asynccontextmanager
-async def running(directory: Path, limits: Limits = DEFAULTS) -> AsyncIterator[Rig]:
+async def running(
+    directory: Path, limits: Limits = DEFAULTS, program: Sequence[str] = ()
+) -> AsyncIterator[Rig]:
     """A rig whose pool has made one worker; at the end nothing of it is left."""
     before = descriptors()
-    rig = Rig(directory, limits)
+    rig = Rig(directory, limits, program)
     async with rig.pool:
         await rig.unpack(layers.tar_bytes([]), plain=layers.tar_bytes([]), compression=NONE)
         server = rig.pool.pid
