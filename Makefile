@@ -60,8 +60,6 @@ crash: .venv/development ## kill, fail and cut the power of stores; POINTS=, STA
 	    $(BIN)/python -m tests.crash.cuts --rig $$rig --fs $$fs --states $(STATES) \
 	        $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done; done
-	$(BIN)/python -m tests.crash.sim --states $(STATES)
-	$(BIN)/python -m tests.crash.rebuild --count 1000
 
 faults: .venv/development ## pull through COUNT=500 schedules of faults, the first SEED=N (root)
 	$(BIN)/python -m tests.schedules --count $(COUNT) $(if $(SEED),--seed $(SEED))
