@@ -14,7 +14,7 @@ import atheris
 with atheris.instrument_imports(include=["orlop", "fuzz.targets"]):
     from fuzz.targets import TARGETS
 
-_LONGEST: Final = {"documents": 4096, "configuration": 4096, "tar": 16384}
+_LONGEST: Final = {"documents": 4096, "configuration": 4096, "hosts": 4096, "tar": 16384}
 _MEMORY_MB: Final = 2048
 _SLOW_SECONDS: Final = 10
 

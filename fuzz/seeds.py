@@ -28,6 +28,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "gzip": [layers.compress(data, Compression.GZIP)[2:] for data in archives[:2]],
         "zstd": [layers.compress(data, Compression.ZSTD)[4:] for data in archives[:2]],
         "headers": _headers(),
+        "hosts": _hosts(),
         "reference": [
             b"busybox",
             b"docker.io/library/busybox:1.36@" + _DIGEST.encode(),
@@ -113,6 +114,34 @@ def _headers() -> list[bytes]:
         b"Wed, 21 Oct 2026 07:28:00 GMT",
         b'{"token":"abc","expires_in":300,"access_token":"d"}',
     ]
+
+
+def _hosts() -> list[bytes]:
+    texts = (
+        """server = "https://registry.example"
+capabilities = ["pull", "resolve"]
+[host."https://mirror.example:5000/v2/team"]
+capabilities = ["pull"]
+ca = ["own.crt", "/etc/other.crt"]
+client = [["c.cert", "c.key"], ["both.pem", ""]]
+skip_verify = false
+override_path = true
+dial_timeout = "1m1s"
+credentials = "helper:ecr-login"
+realms = ["auth.example:444"]
+[host."https://mirror.example:5000/v2/team".header]
+x-a = ["1", "2"]
+""",
+        """fallback = false
+[prefix."library/"]
+blocked = true
+[prefix."team/app".host."[fd00::1]:5000"]
+credentials = "file:docker.json"
+""",
+        'host = 7\n[proxy]\n["capabilitys"]\n',
+        'server = "u:p@x"\nca = ""\ndial_timeout = "-1s"\n',
+    )
+    return [text.encode() for text in texts]
 
 
 def _frames() -> list[bytes]:

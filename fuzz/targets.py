@@ -10,8 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeAlias
 
+from orlop.config.hosts import HostURL, Rules
+from orlop.config.hosts_parse import parse as parse_hosts
 from orlop.config.load import loads
-from orlop.errors import InvalidArgument, OrlopError
+from orlop.errors import HostsInvalid, InvalidArgument, OrlopError
 from orlop.model import manifest
 from orlop.model.image import parse_config
 from orlop.model.layerpath import normalise
@@ -39,6 +41,7 @@ SMALL: Final = Limits(
 
 _CHUNKS: Final = (1 << 20, 511, 7)
 _NOW: Final = 1_700_000_000.0
+_HOSTS: Final = "/etc/orlop/certs.d/registry.example/hosts.toml"
 
 
 def tar(data: bytes) -> None:
@@ -134,11 +137,31 @@ def configuration(data: bytes) -> None:
     assert "\n" not in refused
 
 
+def hosts(data: bytes) -> None:
+    """A ``hosts.toml``: refused by name and line, or rules that say who is asked."""
+    refused = ""
+    found: tuple[Rules, ...] = ()
+    warnings: tuple[str, ...] = ()
+    try:
+        file = parse_hosts(data, path=_HOSTS)
+        found = (file.rules, *(rules for _, rules in file.prefixes))
+        warnings = file.warnings
+    except HostsInvalid as error:
+        refused = error.message
+    assert not refused or refused.startswith(f"{_HOSTS}:")
+    assert all("\n" not in text for text in (refused, *warnings))
+    for entry in (entry for rules in found for entry in (rules.server, *rules.hosts)):
+        assert entry.url is None or HostURL.parse(str(entry.url)) == entry.url
+        assert all(path.startswith("/") for path in entry.ca)
+        assert all("\n" not in value for _, value in entry.headers)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "configuration": configuration,
     "documents": documents,
     "gzip": gzip,
     "headers": headers,
+    "hosts": hosts,
     "reference": reference,
     "tar": tar,
     "worker_frames": worker_frames,

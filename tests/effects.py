@@ -84,6 +84,8 @@ EFFECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "limits.layer_ratio_floor": _LIMITS,
         "limits.layer_entries": _LIMITS,
         "limits.zstd_window_bytes": _LIMITS,
+        "limits.worker_memory_bytes": _LIMITS,
+        "ignore_chown_errors": "tests/system/test_rootless.py::test_without_ids_root_owns_all",
         "isolation": (
             "tests/unit/unpack/test_jail.py::test_strict_reads_nothing_without_all_of_it"
         ),

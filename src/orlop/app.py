@@ -19,7 +19,7 @@ from msgspec import structs
 from orlop.builtin import CRI, ENTRANCE, builtin
 from orlop.config.keys import IMAGES, PLUGINS, show
 from orlop.config.load import load
-from orlop.config.schema import Config, ImageConfig
+from orlop.config.schema import Config, GrpcConfig, ImageConfig
 from orlop.config.sections import BUILTIN_SECTIONS, Section
 from orlop.doors import SERVICE
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError
@@ -34,7 +34,7 @@ from orlop.plugins.registration import Hook
 from orlop.plugins.start import Setting, started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     import msgspec
 
@@ -310,6 +310,27 @@ async def library(root: str = "/var/lib/orlop", *, state: str = "") -> AsyncIter
 def with_directories(config: Config, *, root: str, state: str) -> Config:
     """The same configuration on other directories."""
     return structs.replace(config, root=os.path.abspath(root), state=os.path.abspath(state))
+
+
+def at_home(config: Config, environ: Mapping[str, str]) -> Config:
+    """The configuration of a user: what is left at its default is in the user's directories.
+
+    Source: XDG Base Directory Specification.
+    """
+    stock, grpc_stock = Config(), GrpcConfig()
+    run = environ.get("XDG_RUNTIME_DIR", "")
+    data = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", ""), ".local/share")
+    if config.root == stock.root and os.path.isabs(data):
+        config = structs.replace(config, root=os.path.join(data, "orlop"))
+    if not os.path.isabs(run):
+        return config
+    own = os.path.join(run, "orlop")
+    if config.state == stock.state:
+        config = structs.replace(config, state=own)
+    if config.grpc.address == grpc_stock.address:
+        grpc = structs.replace(config.grpc, address=f"unix://{own}/orlop.sock")
+        config = structs.replace(config, grpc=grpc)
+    return config
 
 
 def _tables(config: Config, more: Sequence[Section]) -> dict[str, msgspec.Struct]:

@@ -200,6 +200,7 @@ async def _metadata(context: Context) -> AsyncIterator[MetadataStore]:
 
 @asynccontextmanager
 async def _overlayfs(context: Context) -> AsyncIterator[Snapshotter]:
+    from orlop.linux.userns import is_initial
     from orlop.snapshots.overlay import Overlay, OverlaySettings
     from orlop.snapshots.place import own_place
 
@@ -209,6 +210,7 @@ async def _overlayfs(context: Context) -> AsyncIterator[Snapshotter]:
         upperdir_label=config.upperdir_label,
         sync_remove=config.sync_remove,
         mount_options=config.mount_options,
+        user_xattrs=not is_initial(),
     )
     root = os.path.dirname(context.root)
     with own_place(settings.path, root):
@@ -265,6 +267,7 @@ async def _metrics(context: Context) -> AsyncIterator[Observer]:
 async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
     import structlog
 
+    from orlop.linux import userns
     from orlop.unpack.pool import WorkerPool
 
     config = cast("ImageConfig", context.config)
@@ -273,6 +276,8 @@ async def _unpack(context: Context) -> AsyncIterator[WorkerPool]:
         strict=config.isolation == "required",
         niceness=_WORKERS_NICE if context.daemon else 0,
         warn=structlog.get_logger().warning,
+        devices=userns.is_initial(),
+        owners=userns.granted() if config.ignore_chown_errors else (0, 0),
     ) as pool:
         pool.start()
         yield pool

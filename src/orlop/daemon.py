@@ -37,6 +37,7 @@ from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
 from orlop.linux import procs
 from orlop.linux.memory import limit_arenas, trim
+from orlop.linux.peers import Peers
 from orlop.linux.polling import FairSelector
 
 if TYPE_CHECKING:
@@ -143,7 +144,10 @@ async def serve(
         if stop.is_set():
             return
         try:
-            async with _listening(server, path, uid=entrance.uid, gid=entrance.gid):
+            listening = _listening(
+                server, path, uid=entrance.uid, gid=entrance.gid, bound=calls.come_from
+            )
+            async with listening:
                 on_ready(entrance.address)
                 async with _reloading(served, again or asyncio.Event()):
                     await stop.wait()
@@ -259,11 +263,17 @@ class _Calls:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tidying: asyncio.TimerHandle | None = None
+        self._peers: Peers | None = None
+
+    def come_from(self, name: str) -> None:
+        """Log, from now on, who is connected to the socket that was bound to ``name``."""
+        self._peers = Peers(name)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Count a call while the block runs."""
+        """Count a call while the block runs, and log its connection if that is new."""
         self._count += 1
+        self._greet()
         self._idle.clear()
         try:
             yield
@@ -277,6 +287,14 @@ class _Calls:
             if not self._count:
                 self._idle.set()
                 self._tidy_soon()
+
+    def _greet(self) -> None:
+        """Log the connections that have come; the call's own is among them."""
+        with contextlib.suppress(OSError):  # no descriptor left to look with
+            for peer in self._peers.new() if self._peers else ():
+                structlog.get_logger().info(
+                    "connected", pid=peer.pid, uid=peer.uid, gid=peer.gid, program=peer.program
+                )
 
     def _tidy_soon(self) -> None:
         """Give memory back when nothing has been asked for a moment."""
@@ -319,7 +337,7 @@ async def _until_signal(open_served: Open) -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(
-    server: grpc.aio.Server, path: str, *, uid: int, gid: int
+    server: grpc.aio.Server, path: str, *, uid: int, gid: int, bound: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Start ``server`` on the socket ``path``; on leaving, nobody finds it there any more.
 
@@ -329,24 +347,26 @@ async def _listening(
 
     Args:
         server: has not started; gRPC does not tell it who connects, so that the
-            permissions of the socket are all there is.
+            permissions of the socket are all that decides.
         path: of the socket.
         uid: its owner; 0 is this process's.
         gid: its group; 0 is none.
+        bound: is told the name that the socket has for the kernel.
     """
     with _translated(path):
         _claim(path, uid=uid, gid=gid)
         directory = tempfile.mkdtemp(prefix=".", dir=os.path.dirname(path))
-        bound = os.path.join(directory, "s")
+        name = os.path.join(directory, "s")
+        bound(name)
         try:
-            server.add_insecure_port(f"unix:{bound}")
-            os.chown(bound, uid or -1, gid or -1)
-            os.chmod(bound, 0o660 if gid else 0o600)
+            server.add_insecure_port(f"unix:{name}")
+            os.chown(name, uid or -1, gid or -1)
+            os.chmod(name, 0o660 if gid else 0o600)
             await server.start()
-            os.rename(bound, path)
+            os.rename(name, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(bound)
+                os.unlink(name)
             os.rmdir(directory)
         inode = os.stat(path).st_ino
     try:
@@ -415,18 +435,21 @@ def _server_options() -> tuple[tuple[str, int], ...]:
 
 
 def main(
-    config: str | None = None,
+    config_file: str | None = None,
     root: str | None = None,
     state: str | None = None,
     address: str | None = None,
+    *,
+    user: int = 0,
 ) -> int:
     """Read the configuration and be the daemon; arguments win over the document.
 
     Args:
-        config: path of a document; None for the default one, if there is one.
+        config_file: path of a document; None for the default one, if there is one.
         root: directory of the store.
         state: directory for what ends with the machine's run.
         address: ``unix:///PATH`` of the socket.
+        user: who started it; one that is not root has other default places.
 
     Returns:
         The exit code: 0.
@@ -439,8 +462,9 @@ def main(
     stock = app.in_stock()
 
     def read() -> Loaded:
-        loaded = stock.load(config)
-        return replace(loaded, config=_with_options(loaded.config, root, state, address))
+        loaded = stock.load(config_file)
+        config = app.at_home(loaded.config, os.environ) if user else loaded.config
+        return replace(loaded, config=_with_options(config, root, state, address))
 
     loaded = read()
 

@@ -70,3 +70,15 @@ def test_small_calls_are_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(json.loads(result.read_text())) == 9
     assert "ListImages, 20 images" in done.stdout
+
+
+def test_the_price_of_the_fences_is_found() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.jail", "--image", "tiny", "--pairs", "1"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "medians of 1 pairs, 3 layers" in done.stdout

@@ -14,7 +14,15 @@ import pytest
 from msgspec import Struct, structs
 from structlog.testing import capture_logs
 
-from orlop.app import Stock, embedded, embedded_app, in_stock, opened, with_directories
+from orlop.app import (
+    Stock,
+    at_home,
+    embedded,
+    embedded_app,
+    in_stock,
+    opened,
+    with_directories,
+)
 from orlop.builtin import (
     ENTRANCE,
     PULL_KEYS,
@@ -29,6 +37,7 @@ from orlop.config.load import Loaded, loads
 from orlop.config.related import TransferConfig, UnpackConfig
 from orlop.config.schema import (
     Config,
+    GrpcConfig,
     ImageConfig,
     MetricsConfig,
     RegistryConfig,
@@ -325,10 +334,22 @@ async def test_a_new_configuration(tmp_path: Path) -> None:
         assert (await app.reload()).restart[-1] == "state"
 
 
+def test_a_user_s_places_are_at_home() -> None:
+    environ = {"HOME": "/users/me", "XDG_RUNTIME_DIR": "/run/user/7"}
+    found = at_home(Config(), environ)
+    assert (found.root, found.state) == ("/users/me/.local/share/orlop", "/run/user/7/orlop")
+    assert found.grpc.address == "unix:///run/user/7/orlop/orlop.sock"
+    assert at_home(Config(), {**environ, "XDG_DATA_HOME": "/data"}).root == "/data/orlop"
+    chosen = Config(root="/r", state="/s", grpc=GrpcConfig(address="unix:///a"))
+    assert at_home(chosen, environ) == chosen
+    assert at_home(Config(), {}) == Config()
+
+
 def test_of_every_key_it_is_known_whether_it_can_change() -> None:
     """A new key belongs into a list of ``orlop.builtin`` and the daemon's page, or here."""
     restart = {
         "disable_snapshot_annotations",
+        "ignore_chown_errors",
         "image_decryption",
         "image_pull_with_sync_fs",
         "isolation",

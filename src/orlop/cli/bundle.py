@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orlop.cli import render
-from orlop.cli.connect import endpoint, run
+from orlop.cli.connect import mounting_endpoint, run
 from orlop.cli.options import AddressOption, Output, OutputOption, RootOption
 from orlop.errors import InvalidArgument
 
@@ -59,7 +59,7 @@ def bundle(
         detail = await make_bundle(service, SystemRootFiles(), words[0], path, read_only=read_only)
         return str(detail.image.record.id)
 
-    image = run(context, endpoint(address, root), work)
+    image = run(context, mounting_endpoint(address, root), work)
     if output is Output.JSON:
         render.document({"bundle": path, "image": image, "read_only": read_only})
     elif not remove:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 
 from orlop.cli import exits
-from orlop.errors import InvalidArgument
+from orlop.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     import signal
@@ -31,6 +31,14 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 DEFAULT_ADDRESS: Final = "unix:///run/orlop/orlop.sock"
+
+
+def default_address(environ: Mapping[str, str], user: int) -> str:
+    """Where to look for a daemon: at the user's own socket if it is there, else the machine's."""
+    own = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), "orlop", "orlop.sock")
+    if user and os.path.isabs(own) and os.path.exists(own):
+        return f"unix://{own}"
+    return DEFAULT_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,26 @@ def endpoint(address: str | None, root: str | None) -> Endpoint:
         )
     if root == "" or address == "":
         raise InvalidArgument(f"{'--root' if root == '' else '--address'} is empty")
-    return Endpoint(root=os.path.abspath(root) if root else "", address=address or DEFAULT_ADDRESS)
+    return Endpoint(
+        root=os.path.abspath(root) if root else "",
+        address=address or default_address(os.environ, os.geteuid()),
+    )
+
+
+def mounting_endpoint(address: str | None, root: str | None) -> Endpoint:
+    """``endpoint`` for a command that leaves a mount behind.
+
+    Raises:
+        InvalidArgument: as ``endpoint``.
+        FailedPrecondition: without root, the mount would end with the command.
+    """
+    where = endpoint(address, root)
+    if where.root and os.geteuid():
+        raise FailedPrecondition(
+            "without root, what this command mounts would end with it",
+            hint="start `orlop daemon` and leave --root out; its page on security says more",
+        )
+    return where
 
 
 def connect(where: Endpoint) -> AbstractAsyncContextManager[ImageService]:
@@ -94,7 +121,7 @@ def run(context: typer.Context, where: Endpoint, work: Work[T]) -> T:
         OrlopError: from the service.
     """
     connector: Connector = context.find_root().obj
-    return _run(lambda: connector(where), work)
+    return _run(where, lambda: connector(where), work)
 
 
 def administer(where: Endpoint, work: Callable[[Host], Awaitable[T]]) -> T:
@@ -104,7 +131,7 @@ def administer(where: Endpoint, work: Callable[[Host], Awaitable[T]]) -> T:
         typer.Exit: a signal ended it.
         OrlopError: from the daemon, or the plugins do not start.
     """
-    return _run(lambda: _host(where), work)
+    return _run(where, lambda: _host(where), work)
 
 
 def _host(where: Endpoint) -> AbstractAsyncContextManager[Host]:
@@ -124,9 +151,15 @@ def _client(where: Endpoint) -> ControlClient:
 
 
 def _run(
-    connect: Callable[[], AbstractAsyncContextManager[S]], work: Callable[[S], Awaitable[T]]
+    where: Endpoint,
+    connect: Callable[[], AbstractAsyncContextManager[S]],
+    work: Callable[[S], Awaitable[T]],
 ) -> T:
     """Run ``work`` with what ``connect`` gives; see the module."""
+    if where.root:
+        from orlop.linux.userns import become_root
+
+        become_root()  # the process must have one thread, and no event loop
     import asyncio
     import signal
 

@@ -1,5 +1,6 @@
 """``orlop daemon``: serves images until it is told to stop."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -16,7 +17,11 @@ def daemon(
     ] = None,
     root: Annotated[
         str | None,
-        typer.Option("--root", metavar="DIR", help="The store. Default: /var/lib/orlop."),
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="The store. Default: /var/lib/orlop, or ~/.local/share/orlop without root.",
+        ),
     ] = None,
     state: Annotated[
         str | None,
@@ -35,8 +40,12 @@ def daemon(
 
     Options win over the configuration file.
     """
+    from orlop.linux.userns import become_root
+
+    user = os.geteuid()
+    become_root()  # before gRPC, which forks badly
     from orlop.daemon import main
 
-    code = main(config, root, state, address)
+    code = main(config, root, state, address, user=user)
     if code != exits.DONE:
         raise typer.Exit(code)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orlop.cli import render
-from orlop.cli.connect import endpoint, run
+from orlop.cli.connect import mounting_endpoint, run
 from orlop.cli.options import AddressOption, Output, OutputOption, ReferenceArgument, RootOption
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def mount(
     async def work(service: "ImageService") -> None:
         await service.mount(reference, path, writable=writable, layer=kept)
 
-    run(context, endpoint(address, root), work)
+    run(context, mounting_endpoint(address, root), work)
     if output is Output.JSON:
         render.document(
             {

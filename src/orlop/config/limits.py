@@ -51,6 +51,12 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
         key("Largest window of a zstd layer, in bytes of memory; a power of two."),
     ] = DEFAULTS.zstd_window_bytes
 
+    worker_memory_bytes: Annotated[
+        int,
+        Meta(ge=64 * _MIB, le=_MAX_BYTES),
+        key("Most memory of a process that unpacks a layer, in bytes."),
+    ] = DEFAULTS.worker_memory_bytes
+
     @property
     def limits(self) -> Limits:
         """All limits, with those of this table."""

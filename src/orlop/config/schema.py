@@ -260,6 +260,13 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             'with a warning where something is lacking; or "required", nothing less than all.'
         ),
     ] = "available"
+    ignore_chown_errors: Annotated[
+        bool,
+        key(
+            "orlop: Without root, files of users and groups that the user has no ids for become "
+            "root's; otherwise such an image is refused."
+        ),
+    ] = False
     limits: Annotated[
         LimitsConfig, key("orlop: What registries and images may ask for; beyond it, no pull.")
     ] = LimitsConfig()

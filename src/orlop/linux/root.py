@@ -136,7 +136,8 @@ def lock_root(path: str) -> Lock:
             for fd in descriptors:
                 _flock(fd, path, descriptors[1])
             files.truncate(descriptors[1], 0)
-            files.write_at(descriptors[1], b"%d\n" % os.getpid(), offset=0)
+            # Our number where proc was mounted, which people outside a namespace see, too.
+            files.write_at(descriptors[1], f"{os.readlink('/proc/self')}\n".encode(), offset=0)
         return Lock(path, tuple(descriptors))
     except BaseException:
         for fd in descriptors:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import FailedPrecondition, InvalidArgument
+from orlop.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from orlop.linux import files
 from orlop.linux.mounts import OVERLAY_OPTIONS, detached_overlay, escape_overlay
 from orlop.model import labels
@@ -37,7 +37,7 @@ _NO_OVERLAY: Final = frozenset(
 )
 """What the kernel answers where a file system lacks something that overlayfs needs."""
 
-_STAGING_OPTIONS: Final = (*OVERLAY_OPTIONS, "volatile")
+_VOLATILE: Final = "volatile"
 """For layers in the making: the pull has a barrier of its own, so that the kernel need
 not write out the whole file system when the mount ends."""
 
@@ -55,12 +55,15 @@ class OverlaySettings:
         upperdir_label: snapshots are labelled with the directory of their changes.
         sync_remove: a removal waits until the disk has it.
         mount_options: for every overlay that a client mounts, beside our own.
+        user_xattrs: overlayfs keeps its marks in ``user.overlay.*``, as it must where root
+            is that of a user namespace.
     """
 
     path: str = ""
     upperdir_label: bool = False
     sync_remove: bool = False
     mount_options: tuple[str, ...] = ()
+    user_xattrs: bool = False
 
 
 class Overlay(Directories):
@@ -77,7 +80,9 @@ class Overlay(Directories):
     def __init__(self, root: str, settings: OverlaySettings = OverlaySettings()) -> None:
         super().__init__(root, NAME, path=settings.path, sync_remove=settings.sync_remove)
         self._upperdir_label = settings.upperdir_label
-        self._options = _with_ours(settings.mount_options)
+        self._marks = "user" if settings.user_xattrs else "trusted"
+        self._own = (*OVERLAY_OPTIONS, *(("userxattr",) if settings.user_xattrs else ()))
+        self._options = _with_ours(self._own, settings.mount_options)
 
     @property
     def independent(self) -> bool:
@@ -105,7 +110,7 @@ class Overlay(Directories):
                 target = stack.enter_context(opened(staged.fs))
                 if mode == "direct" and lower:
                     copy_root(lower[0], staged.fs)  # which a merged root does not show
-                    target = stack.enter_context(_merged(staged, lower))
+                    target = stack.enter_context(self._merged(staged, lower))
             yield target
 
     def settle(
@@ -123,10 +128,10 @@ class Overlay(Directories):
         """
         with files.translated(f"settle {staged.fs}"), opened(staged.fs) as tree:
             if lower and (implied or opaque):
-                with _below(lower) as below:
+                with _below(lower, self._own) as below:
                     if not settle.inherit(tree, below, implied=implied, opaque=opaque):
                         return False
-            settle.mark_opaque(tree, opaque)
+            settle.mark_opaque(tree, opaque, namespace=self._marks)
         return True
 
     # The service's way in.
@@ -180,11 +185,18 @@ class Overlay(Directories):
         lower = os.path.join(staged.root, "lower")
         try:
             os.makedirs(os.path.join(lower, "directory"))
-            with _merged(staged, [lower]) as merged:
+            with self._merged(staged, [lower]) as merged:
                 os.rmdir("directory", dir_fd=merged)
                 os.mkdir("directory", dir_fd=merged)
-            os.getxattr(os.path.join(staged.fs, "directory"), "trusted.overlay.opaque")
+            mark = f"{self._marks}.{settle.OPAQUE}"
+            os.getxattr(os.path.join(staged.fs, "directory"), mark)
         except OSError as error:
+            if error.errno == errno.EPERM:
+                raise PermissionDenied(
+                    f"overlayfs may not be mounted below {self.root}: {error.strerror}",
+                    hint="without root it needs the orlop program and Linux 5.11;"
+                    " or use the native snapshotter",
+                ) from error
             if error.errno not in _NO_OVERLAY:
                 raise files.as_store_error(error, f"try overlayfs below {self.root}") from error
             raise FailedPrecondition(
@@ -194,48 +206,47 @@ class Overlay(Directories):
         finally:
             self.discard(staged)
 
+    @contextmanager
+    def _merged(self, staged: Staged, lower: Sequence[str]) -> Iterator[int]:
+        """The root of ``staged`` laid over ``lower``; changes go into ``staged``."""
+        with ExitStack() as stack:
+            own = stack.enter_context(opened(staged.root))
+            stack.callback(_remove_work, own)
+            files.make_directory(own, "work")
+            mount = detached_overlay(
+                lower,
+                upper=staged.fs,
+                work=os.path.join(staged.root, "work"),
+                options=(*self._own, _VOLATILE),
+            )
+            stack.callback(os.close, mount)
+            # The mount's own descriptor is O_PATH; a worker needs one that can be changed.
+            merged = os.open(".", files.DIRECTORY, dir_fd=mount)
+            stack.callback(os.close, merged)
+            yield merged
 
-def _with_ours(options: Sequence[str]) -> tuple[str, ...]:
+
+def _with_ours(ours: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
     """Our options, and others beside them; the layers are nobody else's to name."""
-    own = {option.partition("=")[0]: option for option in OVERLAY_OPTIONS}
+    own = {option.partition("=")[0]: option for option in ours}
     for option in options:
         key = option.partition("=")[0]
         if key in _OURS or own.get(key, option) != option:
             raise InvalidArgument(
                 f"mount option {quote(option)} of the overlayfs snapshotter is refused",
-                hint=f"orlop names the layers itself, and mounts with {','.join(OVERLAY_OPTIONS)}",
+                hint=f"orlop names the layers itself, and mounts with {','.join(ours)}",
             )
-    return tuple(dict.fromkeys((*OVERLAY_OPTIONS, *options)))
+    return tuple(dict.fromkeys((*ours, *options)))
 
 
 @contextmanager
-def _below(lower: Sequence[str]) -> Iterator[int]:
+def _below(lower: Sequence[str], options: Sequence[str]) -> Iterator[int]:
     """The root of all the lower layers as one tree, read-only."""
-    mount = detached_overlay(lower)
+    mount = detached_overlay(lower, options=options)
     try:
         yield mount
     finally:
         os.close(mount)
-
-
-@contextmanager
-def _merged(staged: Staged, lower: Sequence[str]) -> Iterator[int]:
-    """The root of ``staged`` laid over ``lower``; changes go into ``staged``."""
-    with ExitStack() as stack:
-        own = stack.enter_context(opened(staged.root))
-        stack.callback(_remove_work, own)
-        files.make_directory(own, "work")
-        mount = detached_overlay(
-            lower,
-            upper=staged.fs,
-            work=os.path.join(staged.root, "work"),
-            options=_STAGING_OPTIONS,
-        )
-        stack.callback(os.close, mount)
-        # The mount's own descriptor is O_PATH; a worker needs one that can be changed.
-        merged = os.open(".", files.DIRECTORY, dir_fd=mount)
-        stack.callback(os.close, merged)
-        yield merged
 
 
 def _remove_work(own: int) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT: Final = b"."
-_OPAQUE: Final = "trusted.overlay.opaque"
+OPAQUE: Final = "overlay.opaque"
+"""Attribute of a directory that hides the lower layers, without its namespace."""
 
 _OWN: Final = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS | files.RESOLVE_NO_XDEV
 _BELOW: Final = files.RESOLVE_BENEATH | files.RESOLVE_NO_SYMLINKS
@@ -73,8 +74,13 @@ def inherit(tree: int, below: int, *, implied: Sequence[bytes], opaque: Sequence
     return True
 
 
-def mark_opaque(tree: int, paths: Sequence[bytes]) -> None:
+def mark_opaque(tree: int, paths: Sequence[bytes], *, namespace: str = "trusted") -> None:
     """Make overlayfs hide the lower layers' contents of these directories.
+
+    Args:
+        tree: directory descriptor of the layer's own tree.
+        paths: the directories.
+        namespace: of the attribute, ``user`` where only root of a user namespace mounts.
 
     Raises:
         OSError: a path is no directory of the tree, or the file system refused.
@@ -82,7 +88,7 @@ def mark_opaque(tree: int, paths: Sequence[bytes]) -> None:
     for path in paths:
         fd = _open_own(tree, path)
         try:
-            os.setxattr(fd, _OPAQUE, b"y")
+            os.setxattr(fd, f"{namespace}.{OPAQUE}", b"y")
         finally:
             os.close(fd)
 

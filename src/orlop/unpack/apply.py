@@ -40,7 +40,7 @@ from orlop.model.layerpath import (
 )
 from orlop.model.limits import DEFAULTS, Limits
 from orlop.model.treemanifest import Kind
-from orlop.unpack import attributes
+from orlop.unpack import attributes, special
 from orlop.unpack.directories import Directories, NeedsParent, no_directory
 from orlop.unpack.journal import Journal
 from orlop.unpack.lower import Lower
@@ -55,11 +55,6 @@ if TYPE_CHECKING:
     from orlop.ports.snapshots import ApplyMode
 
 _LINK_IN_INODE: Final = 60  # shorter targets of links take no block of the disk
-_SPECIAL: Final = {
-    tar.CHARACTER_DEVICE: (stat.S_IFCHR, Kind.CHARACTER_DEVICE),
-    tar.BLOCK_DEVICE: (stat.S_IFBLK, Kind.BLOCK_DEVICE),
-    tar.FIFO: (stat.S_IFIFO, Kind.FIFO),
-}
 
 
 class Applier:
@@ -72,13 +67,20 @@ class Applier:
 
     Attributes:
         implied: directories that were made only because something below was named.
-        dropped: how many attributes were left out, by kind.
+        dropped: how many attributes and devices were left out, by kind.
         inodes, disk_bytes: what was made, and the root; exact in a tree that was empty.
     """
 
     def __init__(
-        self, root: int, mode: ApplyMode, limits: Limits = DEFAULTS, journal: Journal | None = None
+        self,
+        root: int,
+        mode: ApplyMode,
+        limits: Limits = DEFAULTS,
+        journal: Journal | None = None,
+        *,
+        devices: bool = True,
     ) -> None:
+        self._devices = devices  # False in a user namespace: its root makes none, mknod(2)
         self.implied: set[bytes] = set()
         self.dropped: dict[str, int] = {}
         self.inodes = 0
@@ -149,8 +151,10 @@ class Applier:
             # In a layer this can only be somebody's overlayfs whiteout.
             self._whiteout_devices.add(path)
             self._hide(path, above, name)
-        else:
+        elif self._devices or entry.type == tar.FIFO:
             self._apply_special(path, above, name, entry)
+        else:
+            self.dropped["device"] = self.dropped.get("device", 0) + 1
 
     def write(self, piece: memoryview) -> None:
         """Append data to the file that was begun last (a whiteout's data is dropped)."""
@@ -439,16 +443,13 @@ class Applier:
         self._finish_special(path, above, name, entry)
 
     def _apply_special(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:
-        type_, kind = _SPECIAL[entry.type]
-        mode = type_ | entry.mode
-        device = os.makedev(entry.major, entry.minor)
         try:
-            os.mknod(name, mode, device, dir_fd=above)
+            special.make(name, above, entry)
         except FileExistsError:
             self._remove(path, above, name)
-            os.mknod(name, mode, device, dir_fd=above)
+            special.make(name, above, entry)
         self.inodes += 1
-        self._journal.entry(kind, path, entry, size=device)
+        self._journal.entry(special.kind(entry), path, entry, size=special.device(entry))
         self._finish_special(path, above, name, entry)
 
     def _finish_special(self, path: bytes, above: int, name: bytes, entry: Entry) -> None:

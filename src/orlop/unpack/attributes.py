@@ -10,13 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orlop.errors import ArchiveInvalid, LimitExceeded
+from orlop.errors import ArchiveInvalid, FailedPrecondition, LimitExceeded
 from orlop.model import tar
 from orlop.model.layerpath import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.model.tar import Entry
 
 _ACCESS_ACL = b"system.posix_acl_access"
@@ -56,21 +59,22 @@ def apply(fd: int, entry: Entry, dropped: dict[str, int], *, fresh: bool) -> Non
 
     Raises:
         ArchiveInvalid: a file capability is malformed.
+        FailedPrecondition: this user namespace has no such owner.
         LimitExceeded: the file system has no room for the attributes of one file.
         OSError: the file system refused.
     """
-    owned = not fresh or bool(entry.uid or entry.gid)
-    if owned:
-        os.fchown(fd, entry.uid, entry.gid)
+    if not fresh or entry.uid or entry.gid:
+        with _mapped(entry):
+            os.fchown(fd, entry.uid, entry.gid)
     if entry.xattrs:
         for name, value in entry.xattrs.items():
             if _allowed(name, value, entry):
                 _set(fd, name, value, entry, dropped)
             else:
                 _drop(name, dropped)
-    # A chown clears set-id bits, mkdir does not set them, an ACL sets permission bits.
-    kept = _CREATED_BITS if owned or entry.type == tar.DIRECTORY else 0o7777
-    if not fresh or entry.mode > kept or (entry.xattrs and _ACCESS_ACL in entry.xattrs):
+    # A chown clears set-id bits, and so does a write where root is that of a user namespace;
+    # mkdir does not set them, an ACL sets permission bits.
+    if not fresh or entry.mode > _CREATED_BITS or (entry.xattrs and _ACCESS_ACL in entry.xattrs):
         os.fchmod(fd, entry.mode)
 
 
@@ -80,13 +84,51 @@ def apply_unopened(name: bytes, above: int, entry: Entry, dropped: dict[str, int
     The kernel allows no user attributes on them. ``name`` was made just now, with
     the permission bits of ``entry``.
     """
-    os.chown(name, entry.uid, entry.gid, dir_fd=above, follow_symlinks=False)
+    with _mapped(entry):
+        os.chown(name, entry.uid, entry.gid, dir_fd=above, follow_symlinks=False)
     if entry.mode > _CREATED_BITS and entry.type != tar.SYMLINK:
         # chown has cleared set-id bits. This call would follow a link, and it is none.
         os.chmod(name, entry.mode, dir_fd=above)
     for attribute, value in (entry.xattrs or {}).items():
         _allowed(attribute, value, entry)
         _drop(attribute, dropped)
+
+
+class Owners:
+    """The ids that there are in a user namespace; others become root's, instead of an error.
+
+    Args:
+        uids, gids: how many there are, from 0 on.
+        dropped: counts the entries that were changed.
+    """
+
+    __slots__ = ("_dropped", "_gids", "_uids")
+
+    def __init__(self, uids: int, gids: int, dropped: dict[str, int]) -> None:
+        self._uids, self._gids, self._dropped = uids, gids, dropped
+
+    def adopt(self, entry: Entry) -> None:
+        """Change the owner of an entry that nobody here could be."""
+        if entry.uid < self._uids and entry.gid < self._gids:
+            return
+        entry.uid = entry.uid if entry.uid < self._uids else 0
+        entry.gid = entry.gid if entry.gid < self._gids else 0
+        self._dropped["owner"] = self._dropped.get("owner", 0) + 1
+
+
+@contextmanager
+def _mapped(entry: Entry) -> Iterator[None]:
+    """Say what EINVAL of chown(2) means: in this user namespace there is no such id."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise FailedPrecondition(
+            f"{shown(entry.path)} in layer belongs to {entry.uid}:{entry.gid}, and this user has"
+            " no such ids: install newuidmap and grant some in /etc/subuid and /etc/subgid,"
+            " or set ignore_chown_errors"
+        ) from error
 
 
 def clear(fd: int) -> None:

@@ -207,7 +207,9 @@ class _Zstd:
                 at -= len(self._frame.unused_data)
                 self._frame = None
 
-    def _translated(self, error: zstd.ZstdError) -> ArchiveInvalid | LimitExceeded:
+    def _translated(self, error: zstd.ZstdError) -> ArchiveInvalid | LimitExceeded | MemoryError:
+        if "not enough memory" in str(error):
+            return MemoryError()  # the process's bound, not the window's
         if "memory" in str(error):
             return LimitExceeded(
                 f"layer needs a zstd window of more than {1 << self._window_log} bytes",

@@ -64,7 +64,7 @@ _DONE: Final = struct.Struct("<BQQqq")
 _LENGTH: Final = struct.Struct("<H")
 _FAILED_HEAD: Final = 3  # kind, length of the reference, length of the limit's name
 _LIMIT_NAMES: Final = tuple(field.name for field in fields(Limits))
-_JOB: Final = struct.Struct(f"<BBBHBQ{len(_LIMIT_NAMES)}Q")
+_JOB: Final = struct.Struct(f"<BBBHBBIIQ{len(_LIMIT_NAMES)}Q")
 _COMPRESSIONS: Final = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
 _MODES: Final[tuple[ApplyMode, ...]] = ("overlay", "direct")
 _ALGORITHMS: Final = ("sha256", "sha512")
@@ -76,6 +76,8 @@ class Job:
 
     ``size`` is the length of the compressed blob, ``algorithm`` the diffID's, ``fences``
     the bits of ``jail.Fence``. With ``strict`` nothing is read unless all are there.
+    ``devices`` says that they can be made; entries of other owners than the first ``uids``
+    and ``gids`` become root's, with 0 none.
     """
 
     compression: Compression
@@ -85,6 +87,9 @@ class Job:
     limits: Limits
     fences: int = 0
     strict: bool = False
+    devices: bool = True
+    uids: int = 0
+    gids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,9 @@ def job(value: Job) -> bytes:
         choice,
         value.fences,
         value.strict,
+        value.devices,
+        value.uids,
+        value.gids,
         value.size,
         *limits,
     )
@@ -127,7 +135,7 @@ def job(value: Job) -> bytes:
 
 def parse_job(frame: bytes) -> Job:
     """Read a JOB frame (which comes from the daemon and is trusted)."""
-    _, compression, choice, fences, strict, size, *limits = _JOB.unpack(frame)
+    _, compression, choice, fences, strict, devices, uids, gids, size, *limits = _JOB.unpack(frame)
     return Job(
         compression=_COMPRESSIONS[compression],
         mode=_MODES[choice >> 1],
@@ -136,6 +144,9 @@ def parse_job(frame: bytes) -> Job:
         limits=Limits(**dict(zip(_LIMIT_NAMES, limits, strict=True))),
         fences=fences,
         strict=bool(strict),
+        devices=bool(devices),
+        uids=uids,
+        gids=gids,
     )
 
 

@@ -59,6 +59,9 @@ class WorkerPool:
         strict: True when a layer must not be read unless all fences are there. Otherwise
             ``warn`` is told once what is missing.
         warn: is told, in one line.
+        devices: False where none can be made: they are left out, and counted.
+        owners: how many users and groups there are, to whom files may belong; root gets
+            those of others. (0, 0) is no bound: a file of somebody else is an error.
         program: the fork-server; tests put a hostile one in its place.
     """
 
@@ -70,6 +73,8 @@ class WorkerPool:
         niceness: int = 0,
         strict: bool = False,
         warn: Callable[[str], None] = lambda _: None,
+        devices: bool = True,
+        owners: tuple[int, int] = (0, 0),
         program: Sequence[str] = _PROGRAM,
     ) -> None:
         self._limits = limits
@@ -78,6 +83,8 @@ class WorkerPool:
         self._strict = strict
         self._warn = warn
         self._warned = NONE
+        self._devices = devices
+        self._owners = owners
         self._program = program
         self._server: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -174,6 +181,9 @@ class WorkerPool:
                 limits=self._limits,
                 fences=self._fences,
                 strict=self._strict,
+                devices=self._devices,
+                uids=self._owners[0],
+                gids=self._owners[1],
             )
         )
         with translated("start an unpack worker"):

@@ -45,6 +45,7 @@ from orlop.model.mediatype import Compression
 from orlop.model.tar import Entry, TarParser
 from orlop.unpack import frames
 from orlop.unpack.apply import Applier
+from orlop.unpack.attributes import Owners
 from orlop.unpack.decompress import MAGIC_BYTES, decompressor
 from orlop.unpack.directories import NeedsParent
 from orlop.unpack.frames import Kind
@@ -185,11 +186,15 @@ def apply(
     parser = TarParser(job.limits)
     reported = time.monotonic()
     stream.release()
-    with Applier(target, job.mode, job.limits, Journal(manifest)) as applier:
+    journal = Journal(manifest)
+    with Applier(target, job.mode, job.limits, journal, devices=job.devices) as applier:
         begin, write = applier.begin, applier.write
+        owners = Owners(job.uids, job.gids, applier.dropped) if job.uids else None
         while (piece := stream.next()) is not None:
             for event in parser.feed(piece):
                 if type(event) is Entry:
+                    if owners is not None:
+                        owners.adopt(event)
                     begin(event)
                 else:
                     write(event)  # type: ignore[arg-type] # the only other kind

@@ -33,9 +33,9 @@ PLAIN = build_image([[file("f", b"1" * 5000), file("g")], [file("h")]])
 TAR = tar_bytes([file("f", bytes(400_000))])
 
 
-def windowed() -> BuiltImage:
-    """A layer of zstd with a window of 2 MiB."""
-    options = {int(zstd.CompressionParameter.window_log): 21}
+def windowed(log: int = 21) -> BuiltImage:
+    """A layer of zstd with a window of 2 MiB, or 2 to the power of ``log``."""
+    options = {int(zstd.CompressionParameter.window_log): log}
     squeeze = zstd.ZstdCompressor(options=options)
     return build_image([Layer(TAR, squeeze.compress(TAR) + squeeze.flush(), Compression.ZSTD)])
 
@@ -51,6 +51,7 @@ BEYOND: dict[str, tuple[dict[str, int], BuiltImage]] = {
     ),
     "layer_entries": ({"layer_entries": 1}, PLAIN),
     "zstd_window_bytes": ({"zstd_window_bytes": 1 << 20}, windowed()),
+    "worker_memory_bytes": ({"worker_memory_bytes": 64 << 20}, windowed(27)),
 }
 
 

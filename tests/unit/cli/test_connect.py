@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from orlop.cli.connect import DEFAULT_ADDRESS, Endpoint, connect, endpoint
+from orlop.cli.connect import DEFAULT_ADDRESS, Endpoint, connect, default_address, endpoint
 from orlop.cli.main import main
 from orlop.errors import Cancelled, InvalidArgument
 from orlop.ports.metadata import Image
@@ -24,6 +24,16 @@ BUSYBOX = "docker.io/library/busybox:latest"
 def test_defaults() -> None:
     assert endpoint(None, None) == Endpoint("", DEFAULT_ADDRESS)
     assert endpoint("unix:///x", None) == Endpoint("", "unix:///x")
+
+
+def test_a_user_s_own_daemon_comes_first(tmp_path: Path) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    assert default_address(environ, 1000) == DEFAULT_ADDRESS  # there is none
+    (tmp_path / "orlop").mkdir()
+    (tmp_path / "orlop/orlop.sock").touch()
+    assert default_address(environ, 1000) == f"unix://{tmp_path}/orlop/orlop.sock"
+    assert default_address(environ, 0) == DEFAULT_ADDRESS
+    assert default_address({}, 1000) == DEFAULT_ADDRESS
 
 
 def test_a_root_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

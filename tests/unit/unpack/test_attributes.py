@@ -285,3 +285,13 @@ def test_default_acl_is_taken_and_given_back(directory: int) -> None:
     assert attributes.take_default_acl(directory) == ACCESS_ACL
     assert os.listxattr(directory) == []
     assert attributes.take_default_acl(directory) is None
+
+
+def test_owners_that_there_are_not_become_root() -> None:
+    dropped: dict[str, int] = {}
+    owners = attributes.Owners(1, 10, dropped)
+    for uid, gid, expected in ((0, 9, (0, 9)), (1, 9, (0, 9)), (0, 10, (0, 0)), (7, 99, (0, 0))):
+        made = entry(uid=uid, gid=gid)
+        owners.adopt(made)
+        assert (made.uid, made.gid) == expected
+    assert dropped == {"owner": 3}

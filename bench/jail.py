@@ -1,0 +1,128 @@
+"""What the fences of the unpack workers cost.
+
+    python -m bench.jail [--image IMAGE] [--tag TAG] [--pairs N] [--cache DIR]
+
+All layers of an image are unpacked, with every fence and with none, in turns (A B A B,
+and B A B A every second pair). Unpacking is all that the fences touch: their share of a
+whole pull, which also downloads and syncs, is smaller than what is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from bench.image import CACHE, RECIPES, blob_path, obtain
+from orlop.linux.files import DIRECTORY
+from orlop.model.digest import Digest
+from orlop.model.mediatype import Compression
+from orlop.ports.unpack import UnpackJob
+from orlop.unpack.jail import EVERY, NONE, Fence
+from orlop.unpack.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from bench.image import Image
+
+_AT_ONCE = 2  # workers; the default of max_concurrent_unpacks on two processors
+
+
+class _Blob:
+    """A layer that is complete."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    async def follow(self) -> AsyncIterator[int]:
+        yield self._size
+
+
+async def unpack(pool: WorkerPool, image: Image, tag: str, cache: Path) -> float:
+    """Seconds to unpack all layers of an image, each into a tree of its own."""
+    place = tempfile.mkdtemp(prefix="bench-jail-", dir=cache)
+    turn = asyncio.Semaphore(_AT_ONCE)
+    try:
+        with ExitStack() as stack:
+            jobs = []
+            for number, layer in enumerate(image.layers):
+                blob = layer.blobs[tag]
+                tree = os.path.join(place, str(number))
+                os.mkdir(tree)
+                target = os.open(tree, DIRECTORY)
+                stack.callback(os.close, target)
+                file = stack.enter_context(blob_path(blob, cache=cache).open("rb"))
+                jobs.append(
+                    UnpackJob(
+                        source=_Blob(file, blob.size),
+                        target=target,
+                        compression=Compression(tag),
+                        mode="overlay",
+                        diff_id=Digest.parse(layer.diff_id),
+                        size=blob.size,
+                    )
+                )
+
+            async def one(job: UnpackJob) -> None:
+                async with turn:
+                    await pool.unpack(job)
+
+            started = time.perf_counter()
+            async with asyncio.TaskGroup() as group:
+                for job in jobs:
+                    group.create_task(one(job))
+            return time.perf_counter() - started
+    finally:
+        shutil.rmtree(place)
+        os.sync()
+
+
+async def compare(image: Image, tag: str, pairs: int, cache: Path) -> list[tuple[float, float]]:
+    """Seconds with and without fences, a pair a turn; a first turn warms up and is not told."""
+    found: list[tuple[float, float]] = []
+    async with WorkerPool(fences=EVERY) as fenced, WorkerPool(fences=NONE) as open_air:
+        pools: dict[Fence, WorkerPool] = {EVERY: fenced, NONE: open_air}
+        for turn in range(pairs + 1):
+            order = (EVERY, NONE) if turn % 2 else (NONE, EVERY)
+            took = {kind: await unpack(pools[kind], image, tag, cache) for kind in order}
+            if turn:
+                found.append((took[EVERY], took[NONE]))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.jail")
+    parser.add_argument("--image", default="debian", choices=[*RECIPES, "tiny"])
+    parser.add_argument("--tag", default="gzip", choices=["gzip", "zstd"])
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--cache", type=Path, default=CACHE, help="of bench.image")
+    options = parser.parse_args(arguments)
+    image = obtain(options.image, cache=options.cache)
+    pairs = asyncio.run(compare(image, options.tag, options.pairs, options.cache))
+    for fenced, unfenced in pairs:
+        print(f"{fenced:.3f} s fenced, {unfenced:.3f} s not: {fenced / unfenced - 1:+.1%}")
+    fenced, unfenced = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    layers = len(image.layers)
+    print(
+        f"medians of {len(pairs)} pairs, {layers} layers: {fenced:.3f} s and {unfenced:.3f} s,"
+        f" ratio {ratio:.3f}, {(fenced - unfenced) / layers * 1000:.1f} ms a layer"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
