@@ -55,7 +55,7 @@ def test_a_disk_that_is_cloned_while_images_are_pulled(fs: str) -> None:
     ],
 )
 def test_a_missing_step_is_seen(rig: str, step: str) -> None:
-    done = _cut("--rig", rig, "--states", "40", "--seed", "7", "--without", step)
+    done = _cut("--rig", rig, "--states", "250", "--seed", "7", "--without", step)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "VIOLATION" in done.stdout, done.stderr
 

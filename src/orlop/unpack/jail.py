@@ -86,8 +86,8 @@ class Jail:
         self._try(Fence.ROOT, self._enter_tree)
         self._try(Fence.LIMITS, lambda: _limit(limits))
         self._try(Fence.CAPABILITIES, lambda: isolation.keep_capabilities(_CAPABILITIES))
-        # Without it neither of the next two can be had.
-        isolation.no_new_privileges()
+        if self.wanted & (Fence.LANDLOCK | Fence.CALLS):  # without it neither can be had
+            isolation.no_new_privileges()
         self._try(Fence.LANDLOCK, lambda: landlock.restrict(self.target))
         # A layer's tree is our root from now on: its modules must never be ours.
         self._try(Fence.PATHS, _forget_paths)

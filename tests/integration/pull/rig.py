@@ -72,7 +72,15 @@ class Store:
 
     async def traces(self) -> Traces:
         """What there is now, and stays."""
-        await self._emptied()
+        deadline = time.monotonic() + EMPTIED_WITHIN
+        while True:
+            await self._emptied(deadline)
+            found = await self._found()
+            # A collection that ended just now looks once more.
+            if time.monotonic() > deadline or not any("/trash" in x for x in found.descriptors):
+                return found
+
+    async def _found(self) -> Traces:
         found = await self.service._metadata.inventory(NAMESPACE)
         rows = {f"blob {one.digest}" for one in found.blobs}
         rows |= {f"snapshot {one.snapshotter} {one.key}" for one in found.snapshots}
@@ -87,9 +95,8 @@ class Store:
             workers=tuple(await _workers_left()),
         )
 
-    async def _emptied(self) -> None:
+    async def _emptied(self, deadline: float) -> None:
         """Wait for the trash, which goes at its leisure; what stays is what a test will see."""
-        deadline = time.monotonic() + EMPTIED_WITHIN
         # Whoever empties it holds it open for a moment longer than there is something in it.
         while any("/trash" in one for one in (*self.files(), *self._descriptors())):
             if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,6 @@ from orlop.unpack.jail import NONE, Jail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.root
 
@@ -78,6 +78,7 @@ def test_says_everything(tmp_path: Path) -> None:
     done = frames.parse_done(heard[1])
     assert done.diff_hex == hashlib.sha256(LAYER).hexdigest()
     assert (done.uncompressed, done.entries, done.inodes) == (len(LAYER), 2, 4)
+    assert "NoNewPrivs:\t0" in Path("/proc/self/status").read_text(), "this process gave up some"
 
 
 def test_nothing_is_said_to_a_daemon_that_left(tmp_path: Path) -> None:
