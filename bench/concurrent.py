@@ -3,9 +3,9 @@
     python -m bench.concurrent [--images N] [--pulls N] [--megabytes N]
 
 A daemon of its own pulls from a registry of this machine; several clients ask for the
-same images. Meanwhile one client lists images again and again, and once the pulls are
-under way another one pulls a small image. Each image has a layer that all share. Needs
-root and the program ``docker-registry``.
+same images. Meanwhile another client lists images again and again (bench.watch), and once
+the pulls are under way a small image is pulled. Each image has a layer that all share.
+Needs root and the program ``docker-registry``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.watch import watching
 from demo.client import CriClient
 from demo.surroundings import Daemon, directory
 from orlop.model.mediatype import Compression
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
     from orlop.testing.images import BuiltImage
 
-_BETWEEN = 0.02
-"""Seconds between two calls of ListImages."""
+_IDLE_SECONDS = 1.0
 _LAYERS = 3
 
 
@@ -102,24 +102,23 @@ def offer(registry: DistributionRegistry, image: BuiltImage, name: str) -> str:
 
 async def measure(address: str, references: Sequence[str], small: str, *, pulls: int) -> Figures:
     """Pull through the daemon at ``address``, ``references`` in turns, and watch it."""
-    async with CriClient(address) as client, CriClient(address) as watcher:
-        idle = [await _timed_list(watcher) for _ in range(50)]
-        begin = time.monotonic()
+    with watching(address) as watcher:
+        await asyncio.sleep(_IDLE_SECONDS)
+        idle = watcher.stop()
+    async with CriClient(address) as client:
         ends: list[float] = []
 
         async def pull(reference: str) -> None:
             await client.pull(reference)
             ends.append(time.monotonic() - begin)
 
-        async with asyncio.TaskGroup() as group:
-            large = [
-                group.create_task(pull(references[at % len(references)])) for at in range(pulls)
-            ]
-            late = group.create_task(_late(watcher, small, begin))
-            calls = []
-            while not all(task.done() for task in (*large, late)):
-                calls.append(await _timed_list(watcher))
-                await asyncio.sleep(_BETWEEN)
+        with watching(address) as watcher:
+            begin = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for at in range(pulls):
+                    group.create_task(pull(references[at % len(references)]))
+                late = group.create_task(_late(client, small, begin))
+            calls = watcher.stop()
         return Figures(idle, calls, ends, late.result())
 
 
@@ -128,12 +127,6 @@ async def _late(client: CriClient, reference: str, begin: float) -> tuple[float,
     begun = time.monotonic() - begin
     await client.pull(reference)
     return begun, time.monotonic() - begin
-
-
-async def _timed_list(client: CriClient) -> float:
-    begin = time.monotonic()
-    await client.images()
-    return time.monotonic() - begin
 
 
 def run(*, images: int, pulls: int, megabytes: int, rate: int = 0) -> Figures:

@@ -23,9 +23,11 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import grpc.aio
@@ -35,10 +37,11 @@ from msgspec import structs
 from orlop import app
 from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
-from orlop.linux import procs
+from orlop.linux import procs, systemd
 from orlop.linux.memory import limit_arenas, trim
 from orlop.linux.peers import Peers
 from orlop.linux.polling import FairSelector
+from orlop.linux.priority import prefer_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,6 +60,9 @@ MESSAGE_BYTES: Final = 16 << 20
 EVENTS_A_TURN: Final = 4
 """Connections that the event loop serves before it looks again: a call does not wait
 for all downloads."""
+
+CALLS_FIRST: Final = 10
+"""Levels of niceness between the threads that answer calls and those that work for pulls."""
 
 STREAMS: Final = 1000
 """Calls that one connection may have at work; more of them wait."""
@@ -102,13 +108,15 @@ def run(open_served: Open, *, log_level: str = "info") -> int:
     """
     harden()
     configure_logs(log_level)
-    with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(_until_signal(open_served))
+    selector = FairSelector(EVENTS_A_TURN)
+    with asyncio.Runner(loop_factory=partial(asyncio.SelectorEventLoop, selector)) as runner:
+        # Clients wait for this thread and for gRPC's, pulls for the threads of the executor.
+        work_as_usual = prefer_thread(CALLS_FIRST)
+        runner.get_loop().set_default_executor(
+            ThreadPoolExecutor(thread_name_prefix="work", initializer=work_as_usual)
+        )
+        runner.run(_until_signal(partial(serve, open_served, calls_first=selector.first)))
     return 0
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(FairSelector(EVENTS_A_TURN))
 
 
 async def serve(
@@ -118,6 +126,7 @@ async def serve(
     hurry: asyncio.Event | None = None,
     again: asyncio.Event | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
+    calls_first: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> None:
     """Open what is served, then the socket, and serve until told to stop.
 
@@ -127,6 +136,7 @@ async def serve(
         hurry: when set too, running calls are cancelled.
         again: when set, the configuration is read again, and the event cleared.
         on_ready: called once with the address, when clients can connect.
+        calls_first: around what tells the event loop that there is news of a call.
 
     Raises:
         OrlopError: what is to be served or the socket cannot be opened.
@@ -138,7 +148,8 @@ async def serve(
     async with open_served() as served:
         entrance = served.entrance
         path = socket_path(entrance.address)
-        server = grpc.aio.server(options=_server_options())
+        with calls_first():
+            server = grpc.aio.server(options=_server_options())
         for door in entrance.doors:
             door.register(server, calls.watch)
         if stop.is_set():
@@ -233,18 +244,9 @@ def configure_logs(level: str) -> None:
 
 
 def notify_systemd(state: str) -> None:
-    """Tell the service manager, if there is one; sd_notify(3).
-
-    A manager that does not listen is no reason to fail.
-    """
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
+    """Tell the service manager; one that does not listen is no reason to fail."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.sendto(state.encode(), address)
+        systemd.notify(state)
     except OSError as error:
         structlog.get_logger().warning("systemd was not told", state=state, error=str(error))
 
@@ -307,7 +309,7 @@ class _Calls:
         await self._idle.wait()
 
 
-async def _until_signal(open_served: Open) -> None:
+async def _until_signal(serve: Callable[..., Awaitable[None]]) -> None:
     """Serve until the first signal; one that comes earlier lets the plugins open, and close."""
     loop = asyncio.get_running_loop()
     stop, hurry, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -329,7 +331,7 @@ async def _until_signal(open_served: Open) -> None:
     for number, act in heard.items():
         signal.signal(number, lambda *_, act=act: loop.call_soon_threadsafe(act))
     try:
-        await serve(open_served, stop=stop, hurry=hurry, again=again, on_ready=on_ready)
+        await serve(stop=stop, hurry=hurry, again=again, on_ready=on_ready)
     finally:
         for number in heard:
             signal.signal(number, signal.SIG_IGN)

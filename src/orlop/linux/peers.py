@@ -3,20 +3,38 @@
 gRPC does not say who calls. The kernel does, of each connection, and the connections are
 descriptors of this process: they are looked for among all of them.
 
-Sources: unix(7) on SO_PEERCRED, proc(5) on /proc/self/fd.
+A daemon that downloads has hundreds of descriptors, and each call looks. The looking is
+done with the interpreter's lock held: every function of ``os`` lets it go, and then other
+threads take it, hundreds of times.
+
+Sources: unix(7) on SO_PEERCRED, socket(7) on SO_COOKIE, getdents64(2), proc(5) on
+/proc/self/fd.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
-import stat
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from orlop.linux.files import DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CREDENTIALS: Final = struct.Struct("3i")
+
+_libc: Final = ctypes.PyDLL(None, use_errno=True)
+_getdents: Final = getattr(_libc, "getdents64", None) or _libc.getdents  # musl's name
+_ENTRY: Final = struct.Struct("=QqHB")  # struct linux_dirent64, up to the name
+_BUFFER_BYTES: Final = 32 << 10
+
+_SO_COOKIE: Final = 57
+"""A number of a socket that no other gets as long as the kernel runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ class Peers:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._known: set[int] = set()  # inodes of sockets
+        self._known: set[int] = set()  # cookies
 
     def new(self) -> list[Peer]:
         """Those who have connected since the last time.
@@ -52,17 +70,14 @@ class Peers:
         Raises:
             OSError: our own descriptors cannot be listed.
         """
-        now: set[int] = set()
+        cookies = dict(_sockets())
+        came = [number for cookie, number in cookies.items() if cookie not in self._known]
+        self._known = set(cookies)
         found = []
-        for number in os.listdir("/proc/self/fd"):
+        for number in came:
             with suppress(OSError):  # it was closed meanwhile
-                status = os.fstat(int(number))
-                if not stat.S_ISSOCK(status.st_mode) or status.st_ino in now:
-                    continue
-                now.add(status.st_ino)
-                if status.st_ino not in self._known and (peer := self._peer(int(number))):
+                if peer := self._peer(number):
                     found.append(peer)
-        self._known = now  # the kernel gives an inode's number to another socket later
         return found
 
     def _peer(self, number: int) -> Peer | None:
@@ -83,3 +98,41 @@ def _program(pid: int) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    """The cookie and the number of each descriptor that is a socket."""
+    cookie = ctypes.c_uint64()
+    size = ctypes.c_uint32(ctypes.sizeof(cookie))
+    for number in _descriptors():
+        if not _libc.getsockopt(
+            number, socket.SOL_SOCKET, _SO_COOKIE, ctypes.byref(cookie), ctypes.byref(size)
+        ):
+            yield cookie.value, number
+
+
+def _descriptors() -> list[int]:
+    """The numbers of all descriptors of this process."""
+    found: list[int] = []
+    directory = os.open("/proc/self/fd", DIRECTORY)
+    try:
+        buffer = ctypes.create_string_buffer(_BUFFER_BYTES)
+        while (length := _getdents(directory, buffer, _BUFFER_BYTES)) > 0:
+            found += _numbers(buffer.raw[:length])
+        if length < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), "/proc/self/fd")
+    finally:
+        os.close(directory)
+    return found
+
+
+def _numbers(entries: bytes) -> Iterator[int]:
+    """The names among directory entries that are numbers: all but "." and ".."."""
+    at = 0
+    while at < len(entries):
+        _, _, length, _ = _ENTRY.unpack_from(entries, at)
+        name = entries[at + _ENTRY.size : at + length].partition(b"\0")[0]
+        if name.isdigit():
+            yield int(name)
+        at += length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from orlop.linux.peers import Peer, Peers
@@ -39,6 +40,29 @@ def test_other_sockets_are_nobody_s(tmp_path: Path) -> None:
     with ours, theirs, socket.socket(socket.AF_INET) as other:
         other.bind(("127.0.0.1", 0))
         assert Peers(str(tmp_path / "s")).new() == []
+
+
+def test_among_hundreds_of_descriptors(tmp_path: Path) -> None:
+    """More than one reading of the directory tells; the oldest and the newest are found."""
+    path = str(tmp_path / "s")
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(path)
+        listening.listen()
+        peers = Peers(path)
+
+        def connect() -> None:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(path)
+            stack.enter_context(listening.accept()[0])
+
+        connect()
+        for _ in range(1500):
+            stack.callback(os.close, os.open("/", os.O_PATH))
+        connect()
+        assert len(peers.new()) == 2
+        connect()
+        assert len(peers.new()) == 1
 
 
 def _comm() -> str:

@@ -55,6 +55,21 @@ def test_nothing_is_ready() -> None:
         assert selector.select(0.001) == []
 
 
+def test_those_that_come_first_are_alone() -> None:
+    with ExitStack() as stack, FairSelector(2) as selector:
+        others = ready_sockets(stack, selector, 3)
+        with selector.first():
+            (first,) = ready_sockets(stack, selector, 1)
+        assert [key.fd for key, _ in selector.select(0)] == [first]
+        turns = [{key.fd for key, _ in selector.select(0)} for _ in range(60)]
+        assert set(others) <= set().union(*turns), "the others have their turn too"
+        selector.unregister(first)
+        assert len(selector.select(0)) == 2
+        (usual,) = ready_sockets(stack, selector, 1)  # may have the same number
+        turns = [{key.fd for key, _ in selector.select(0)} for _ in range(4)]
+        assert {usual} not in turns
+
+
 def test_an_event_loop_runs_on_it() -> None:
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FairSelector(1))) as runner:
 
