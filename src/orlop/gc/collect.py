@@ -308,7 +308,7 @@ def _explain(
 
 def _size(inventory: Inventory, garbage: Garbage) -> int:
     """Bytes of the garbage, as this namespace sees it."""
-    blobs = set(garbage.blobs)
+    blobs = set(map(str, garbage.blobs))
     snapshots = set(garbage.snapshots)
     return sum(blob.size for blob in inventory.blobs if blob.digest in blobs) + sum(
         snapshot.bytes

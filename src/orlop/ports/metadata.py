@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -348,18 +350,60 @@ class LeaseRecords(Protocol):
         """What a lease keeps. Raises NotFound."""
 
 
+class NameEntry(Struct, frozen=True, gc=False):
+    """Of an image name: what it refers to. Digests are text, as in all entries."""
+
+    name: str
+    target: str
+    image_id: str
+    labels: Mapping[str, str] = {}
+
+
+class ImageEntry(Struct, frozen=True, gc=False):
+    """Of an image record: what it refers to."""
+
+    id: str
+    manifest: str
+    snapshotter: str
+    chain_id: str
+
+
+class BlobEntry(Struct, frozen=True, gc=False):
+    """Of a blob's record: its size, and labels."""
+
+    digest: str
+    size: int
+    labels: Mapping[str, str] = {}
+
+
+class SnapshotEntry(Struct, frozen=True, gc=False):
+    """Of a snapshot's record: what it stands on and occupies, and labels."""
+
+    snapshotter: str
+    key: str
+    directory: int
+    kind: SnapshotKind
+    parent: str
+    labels: Mapping[str, str] = {}
+    bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """A consistent picture of one namespace, for the garbage collector.
+
+    There are many entries and they live for a moment: they hold no more than a collection
+    looks at, and Python's own collector, which would look at each of them again and again,
+    passes over them. They refer to nothing that could refer back.
 
     ``revision`` is how many transactions have changed the namespace.
     """
 
     namespace: str
-    names: tuple[ImageName, ...]
-    records: tuple[ImageRecord, ...]
-    blobs: tuple[BlobRecord, ...]
-    snapshots: tuple[SnapshotRecord, ...]
+    names: tuple[NameEntry, ...]
+    records: tuple[ImageEntry, ...]
+    blobs: tuple[BlobEntry, ...]
+    snapshots: tuple[SnapshotEntry, ...]
     leases: tuple[Lease, ...]
     resources: tuple[tuple[str, Resource], ...]
     revision: int = 0
