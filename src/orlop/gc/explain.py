@@ -31,8 +31,9 @@ def explain(graph: Graph, node: Node, roots: Iterable[Root], *, namespace: str) 
         roots: all that keep anything.
         namespace: that the graph is of; repeated in the answer.
     """
+    roots = list(roots)
     ways = _ways(graph, node)
-    stacks = _ways(graph, node, by=PARENT)
+    stacks = _ways(graph, node, by=PARENT) if any(root.flat for root in roots) else {}
     found: dict[tuple[str, str, Node], Chain] = {}
     for root in roots:
         links = _links(root.node, stacks if root.flat else ways)

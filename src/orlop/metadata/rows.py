@@ -112,6 +112,11 @@ def labels_text(value: Mapping[str, str]) -> str:
     return json.dumps(dict(value), separators=(",", ":"), sort_keys=True)
 
 
+def label_key(key: str) -> str:
+    """What the text of labels has in it when one of them has this key."""
+    return json.dumps(key) + ":"
+
+
 def integer(value: object) -> int:
     """A value of a column that holds integers only (the tables are strict)."""
     assert isinstance(value, int)

@@ -192,6 +192,10 @@ class MetadataStore:
         """All of a namespace's blobs, by digest."""
         return await self._database.read(lambda db: content.blobs(db, namespace))
 
+    async def blob_digests(self) -> set[str]:
+        """The digest of every blob that any namespace has a record of, as text."""
+        return await self._database.read(content.digests)
+
     async def known_blobs(
         self, namespace: str, digests: Sequence[Digest]
     ) -> dict[Digest, BlobRecord]:
@@ -217,9 +221,13 @@ class MetadataStore:
             lambda db: snapshots.snapshot(db, namespace, snapshotter, key)
         )
 
-    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
-        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
-        return await self._database.read(lambda db: snapshots.snapshots(db, namespace, snapshotter))
+    async def snapshots(
+        self, namespace: str, snapshotter: str = "", label: str = ""
+    ) -> list[SnapshotRecord]:
+        """All of a namespace's snapshots (of one snapshotter, with one label), by key."""
+        return await self._database.read(
+            lambda db: snapshots.snapshots(db, namespace, snapshotter, label)
+        )
 
     async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
         """The snapshot and its parents, topmost first. Raises NotFound."""

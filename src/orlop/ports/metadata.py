@@ -268,6 +268,9 @@ class BlobRecords(Protocol):
     async def blobs(self, namespace: str) -> list[BlobRecord]:
         """All of a namespace's blobs, by digest."""
 
+    async def blob_digests(self) -> set[str]:
+        """The digest of every blob that any namespace has a record of, as text."""
+
     async def known_blobs(
         self, namespace: str, digests: Sequence[Digest]
     ) -> dict[Digest, BlobRecord]:
@@ -286,8 +289,16 @@ class SnapshotRecords(Protocol):
     async def snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord | None:
         """One snapshot."""
 
-    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
-        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+    async def snapshots(
+        self, namespace: str, snapshotter: str = "", label: str = ""
+    ) -> list[SnapshotRecord]:
+        """All of a namespace's snapshots, by key.
+
+        Args:
+            namespace: where to look.
+            snapshotter: only its own.
+            label: only those that have it, whatever its value.
+        """
 
     async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
         """The snapshot and its parents, topmost first.

@@ -33,10 +33,10 @@ BASES: Final = 50
 """Layers that images begin with; each image has three of its own."""
 
 SLACK: Final = 3.0
-MARK_SECONDS: Final = 1.0
-USAGE_SECONDS: Final = 3.0
-WHY_SECONDS: Final = 2.0
-MEGABYTES: Final = 150
+MARK_SECONDS: Final = 0.5
+USAGE_SECONDS: Final = 1.5
+WHY_SECONDS: Final = 0.6
+MEGABYTES: Final = 100
 """Beside the inventory."""
 
 FS: Final = "overlayfs"

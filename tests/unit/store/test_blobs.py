@@ -492,3 +492,11 @@ def test_an_ingest_that_may_not_be_made_says_so(
 
     with file_events.watched(refuse), pytest.raises(PermissionDenied, match="open ingest"):
         store.ingest("layer")
+
+
+def test_digests_are_those_of_blobs(store: LocalBlobStore, root: Path) -> None:
+    """What somebody else has put beside them is none."""
+    put(store, DATA)
+    for name in ("sha256/README", f"sha256/{DIGEST.hex.upper()}x", f"sha512/{DIGEST.hex}"):
+        (root / "blobs" / name).touch()
+    assert store.digests() == {str(DIGEST)}
