@@ -345,14 +345,19 @@ class SnapshotRecords(Protocol):
 class LeaseRecords(Protocol):
     """Leases and what they keep."""
 
-    async def create_lease(self, namespace: str, lease: Lease) -> Lease:
-        """Make it. Raises AlreadyExists."""
+    async def create_lease(
+        self, namespace: str, lease: Lease, resources: Collection[Resource] = ()
+    ) -> Lease:
+        """Make it, with what it lists; returns it with its time. Raises AlreadyExists."""
 
     async def delete_lease(self, namespace: str, id_: str) -> None:
         """Remove it and what it lists. Raises NotFound."""
 
     async def leases(self, namespace: str) -> list[Lease]:
         """All of them, by id."""
+
+    async def leased(self, namespace: str) -> list[tuple[Lease, tuple[Resource, ...]]]:
+        """All of them, by id, with what they keep, by kind and id; one consistent read."""
 
     async def add_resource(self, namespace: str, lease: str, resource: Resource) -> None:
         """Have a lease keep something; twice is fine. Raises NotFound."""
