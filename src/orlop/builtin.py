@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -358,6 +358,7 @@ async def _gc(context: Context) -> AsyncIterator[Scheduler]:
 
 @asynccontextmanager
 async def _service(context: Context) -> AsyncIterator[ImageService]:
+    from orlop.images.ahead import reading_ahead
     from orlop.images.doubt import trusting
     from orlop.images.mounts import ImageMounts
     from orlop.images.scrub import scrubbing
@@ -386,8 +387,6 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     pipeline = _pipeline(context, barrier if syncs else None, processing)
     for namespace in await metadata.namespaces():
         await mounts.forget_lost(namespace)
-    # The first listing after a start reads everything; later ones only what has changed.
-    await metadata.images(settings.namespace)
     archives, exporter = await _archives(store, collector, config.limits.limits)
     service = LocalImageService(
         settings,
@@ -420,7 +419,8 @@ async def _service(context: Context) -> AsyncIterator[ImageService]:
     context.export("snapshotter", settings.snapshotter)
     scrub = scrubbing(service, seconds=config.scrub_interval.seconds, rate=config.scrub_rate)
     run = Run(os.path.dirname(context.root))
-    async with trusting(service, metadata, run, barrier.wait, syncs=syncs), scrub:
+    ahead = reading_ahead(metadata, settings.namespace) if context.daemon else nullcontext()
+    async with trusting(service, metadata, run, barrier.wait, syncs=syncs), scrub, ahead:
         yield service
 
 

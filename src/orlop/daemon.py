@@ -38,7 +38,7 @@ from orlop import app
 from orlop.control.address import socket_path
 from orlop.errors import FailedPrecondition, InvalidArgument, OrlopError, PermissionDenied, StoreIO
 from orlop.linux import procs, systemd
-from orlop.linux.memory import limit_arenas, trim
+from orlop.linux.memory import keep_for_good, limit_arenas, look_seldom_for_circles, trim
 from orlop.linux.peers import Peers
 from orlop.linux.polling import FairSelector
 from orlop.linux.priority import prefer_thread
@@ -160,6 +160,7 @@ async def serve(
             )
             async with listening:
                 on_ready(entrance.address)
+                keep_for_good()
                 async with _reloading(served, again or asyncio.Event()):
                     await stop.wait()
                 log.info("stopping", drain_seconds=served.drain_seconds)
@@ -460,6 +461,7 @@ def main(
         OrlopError: the configuration is wrong, or as ``run``.
     """
     limit_arenas(2)
+    look_seldom_for_circles()
     procs.allow_descriptors()
     stock = app.in_stock()
 

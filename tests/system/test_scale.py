@@ -36,7 +36,7 @@ COMMAND_SECONDS: Final = 0.3
 LIST_SECONDS: Final = 0.020
 """ListImages on an open connection."""
 
-START_SECONDS: Final = 1.5
+START_SECONDS: Final = 1.0
 """From the start of the daemon to the line that it is ready."""
 
 EMPTY: Final = "io.containerd.snapshotter.v1.overlayfs"

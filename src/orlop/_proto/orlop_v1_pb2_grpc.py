@@ -110,6 +110,21 @@ class ControlStub:
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.SerializeToString,
                 response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.FromString,
                 _registered_method=True)
+        self.Leases = channel.unary_unary(
+                '/orlop.v1.Control/Leases',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.LeasesRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.LeasesResponse.FromString,
+                _registered_method=True)
+        self.AddLease = channel.unary_unary(
+                '/orlop.v1.Control/AddLease',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.AddLeaseRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.Lease.FromString,
+                _registered_method=True)
+        self.RemoveLease = channel.unary_unary(
+                '/orlop.v1.Control/RemoveLease',
+                request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseRequest.SerializeToString,
+                response_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseResponse.FromString,
+                _registered_method=True)
         self.Pulls = channel.unary_unary(
                 '/orlop.v1.Control/Pulls',
                 request_serializer=orlop_dot___proto_dot_orlop__v1__pb2.PullsRequest.SerializeToString,
@@ -241,6 +256,27 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Leases(self, request, context):
+        """All leases, by id, the expired ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddLease(self, request, context):
+        """Keeps things from being collected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLease(self, request, context):
+        """Removes a lease, and what nothing else keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Pulls(self, request, context):
         """The pulls that run now, of all clients.
         """
@@ -346,6 +382,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DiskUsage,
                     request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.FromString,
                     response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.SerializeToString,
+            ),
+            'Leases': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leases,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.LeasesRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.LeasesResponse.SerializeToString,
+            ),
+            'AddLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddLease,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.AddLeaseRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.Lease.SerializeToString,
+            ),
+            'RemoveLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLease,
+                    request_deserializer=orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseRequest.FromString,
+                    response_serializer=orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseResponse.SerializeToString,
             ),
             'Pulls': grpc.unary_unary_rpc_method_handler(
                     servicer.Pulls,
@@ -774,6 +825,87 @@ class Control:
             '/orlop.v1.Control/DiskUsage',
             orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageRequest.SerializeToString,
             orlop_dot___proto_dot_orlop__v1__pb2.DiskUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/Leases',
+            orlop_dot___proto_dot_orlop__v1__pb2.LeasesRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.LeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/AddLease',
+            orlop_dot___proto_dot_orlop__v1__pb2.AddLeaseRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.Lease.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orlop.v1.Control/RemoveLease',
+            orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseRequest.SerializeToString,
+            orlop_dot___proto_dot_orlop__v1__pb2.RemoveLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

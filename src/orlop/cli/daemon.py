@@ -1,6 +1,7 @@
 """``orlop daemon``: serves images until it is told to stop."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -44,6 +45,8 @@ def daemon(
 
     user = os.geteuid()
     become_root()  # before gRPC, which forks badly
+    # Where there is rich, structlog loads it to draw tracebacks on terminals. Logs are lines.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # None: there is none
     from orlop.daemon import main
 
     code = main(config, root, state, address, user=user)

@@ -23,6 +23,7 @@ from orlop.cli import (
     images,
     import_images,
     inspect,
+    leases,
     migrate,
     mount,
     plugins,
@@ -80,6 +81,7 @@ def application() -> typer.Typer:
     config.app.command("migrate")(migrate.migrate)
     app.add_typer(config.app, name="config")
     app.add_typer(hosts.app, name="hosts")
+    app.add_typer(leases.app, name="leases")
     return app
 
 

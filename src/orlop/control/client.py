@@ -17,7 +17,7 @@ import grpc.aio
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
-from orlop.control import convert, failure, reasons
+from orlop.control import convert, failure, leases, reasons
 from orlop.control.address import socket_path
 from orlop.errors import (
     Internal,
@@ -26,7 +26,7 @@ from orlop.errors import (
     Unavailable,
     Unimplemented,
 )
-from orlop.ports.service import ExportOptions, ImageDetail, PullOptions
+from orlop.ports.service import ExportOptions, ImageDetail, LeaseOptions, PullOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from orlop.ports.gc import DiskUsage, Explanation
     from orlop.ports.metadata import Image
     from orlop.ports.observe import PullProgress
-    from orlop.ports.service import CheckReport, FsUsage, GCReport, ImportOptions
+    from orlop.ports.service import CheckReport, FsUsage, GCReport, HeldLease, ImportOptions
 
 MESSAGE_BYTES: Final = 32 << 20
 """Longest message that is read: a manifest and a config at their limits, with room."""
@@ -251,6 +251,26 @@ class ControlClient:
         with self._translated():
             answer = await self._stub().DiskUsage(pb.DiskUsageRequest(namespace=namespace))
         return reasons.usage_from(answer)
+
+    async def leases(self, namespace: str = "") -> Sequence[HeldLease]:
+        """See ``ImageService.leases``."""
+        with self._translated():
+            answer = await self._stub().Leases(pb.LeasesRequest(namespace=namespace))
+        return tuple(map(leases.lease_from, answer.leases))
+
+    async def add_lease(
+        self, texts: Sequence[str], options: LeaseOptions | None = None, namespace: str = ""
+    ) -> HeldLease:
+        """See ``ImageService.add_lease``."""
+        with self._translated():
+            request = leases.request_to(texts, options or LeaseOptions(), namespace)
+            answer = await self._stub().AddLease(request)
+        return leases.lease_from(answer)
+
+    async def remove_lease(self, id_: str, namespace: str = "") -> None:
+        """See ``ImageService.remove_lease``."""
+        with self._translated():
+            await self._stub().RemoveLease(pb.RemoveLeaseRequest(id=id_, namespace=namespace))
 
     async def running(self) -> Sequence[PullProgress]:
         """See ``ImageService.running``."""

@@ -14,7 +14,7 @@ import structlog
 
 from orlop._proto import orlop_v1_pb2 as pb
 from orlop._proto import orlop_v1_pb2_grpc as rpc
-from orlop.control import convert, failure, reasons, streams
+from orlop.control import convert, failure, leases, reasons, streams
 from orlop.errors import Internal, InvalidArgument, OrlopError, Unimplemented
 
 if TYPE_CHECKING:
@@ -177,6 +177,28 @@ class ControlServicer(rpc.ControlServicer):
         async with self._answering(context, "DiskUsage"):
             usage = await self._service.disk_usage(request.namespace)
         return reasons.usage_to(usage)
+
+    async def Leases(self, request: pb.LeasesRequest, context: Context) -> pb.LeasesResponse:
+        """All leases, with what they keep."""
+        async with self._answering(context, "Leases"):
+            found = await self._service.leases(request.namespace)
+        return pb.LeasesResponse(leases=map(leases.lease_to, found))
+
+    async def AddLease(self, request: pb.AddLeaseRequest, context: Context) -> pb.Lease:
+        """Keep things from being collected."""
+        async with self._answering(context, "AddLease"):
+            held = await self._service.add_lease(
+                request.texts, leases.options_from(request), request.namespace
+            )
+        return leases.lease_to(held)
+
+    async def RemoveLease(
+        self, request: pb.RemoveLeaseRequest, context: Context
+    ) -> pb.RemoveLeaseResponse:
+        """Remove a lease."""
+        async with self._answering(context, "RemoveLease"):
+            await self._service.remove_lease(request.id, request.namespace)
+        return pb.RemoveLeaseResponse()
 
     async def Pulls(self, request: pb.PullsRequest, context: Context) -> pb.PullsResponse:
         """Pictures of the pulls that run now."""

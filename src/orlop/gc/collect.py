@@ -25,6 +25,7 @@ from orlop.gc.explain import explain, select
 from orlop.gc.graph import Graph, Root
 from orlop.gc.mark import mark
 from orlop.gc.sizes import disk_usage
+from orlop.model.digest import Digest
 from orlop.ports.metadata import Swept
 from orlop.ports.service import GCReport
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from orlop.gc.refs import Node
     from orlop.gc.trash import Trash
-    from orlop.model.digest import Digest
     from orlop.ports.clock import Clock
     from orlop.ports.content import BlobStore
     from orlop.ports.gc import DiskUsage, Explanation
@@ -160,14 +160,10 @@ class Collector:
         pull starts: a pull's blobs are orphans until it is published.
         """
         async with self._collecting:
-            known = {
-                blob.digest
-                for namespace in await self._metadata.namespaces()
-                for blob in await self._metadata.blobs(namespace)
-            }
-            stored = await asyncio.to_thread(lambda: [blob.digest for blob in store.walk()])
-            known.update(digest for digest in stored if self._is_protected(digest))
-            orphans = [digest for digest in stored if digest not in known]
+            known = await self._metadata.blob_digests()
+            stored = await asyncio.to_thread(store.digests)
+            loose = [Digest.parse(text) for text in stored - known]
+            orphans = [digest for digest in loose if not self._is_protected(digest)]
             if errors := await self._delete_blobs(orphans):
                 raise errors[0]
             return len(orphans)
@@ -308,7 +304,7 @@ def _explain(
 
 def _size(inventory: Inventory, garbage: Garbage) -> int:
     """Bytes of the garbage, as this namespace sees it."""
-    blobs = set(garbage.blobs)
+    blobs = set(map(str, garbage.blobs))
     snapshots = set(garbage.snapshots)
     return sum(blob.size for blob in inventory.blobs if blob.digest in blobs) + sum(
         snapshot.bytes

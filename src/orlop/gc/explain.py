@@ -31,15 +31,16 @@ def explain(graph: Graph, node: Node, roots: Iterable[Root], *, namespace: str) 
         roots: all that keep anything.
         namespace: that the graph is of; repeated in the answer.
     """
+    roots = list(roots)
     ways = _ways(graph, node)
-    stacks = _ways(graph, node, by=PARENT)
+    stacks = _ways(graph, node, by=PARENT) if any(root.flat for root in roots) else {}
     found: dict[tuple[str, str, Node], Chain] = {}
     for root in roots:
         links = _links(root.node, stacks if root.flat else ways)
         if links:
             found.setdefault((root.kind, root.id, root.node), _chain(graph, root, links))
     chains = sorted(found.values(), key=lambda one: (len(one.links), one.keeper, one.id))
-    return Explanation(namespace, node.kind, node.id, graph.size(node), tuple(chains))
+    return Explanation(namespace, node.kind, node.id, graph.sizes().get(node, 0), tuple(chains))
 
 
 def select(graph: Graph, text: str) -> Sequence[Node]:
@@ -77,13 +78,13 @@ def _by_name(graph: Graph, text: str) -> list[Node]:
         node = refs.name(str(from_user(text)))
     except InvalidReference:
         return []
-    ids = [str(name.image_id) for name in graph.names.get(node, ())]
-    return [image for id_ in ids for image in graph.images(id_)]
+    names = graph.names.get(node, ())
+    return [image for name in names for image in graph.images(name.image_id)]
 
 
 def _by_start(graph: Graph, digest: str) -> list[Node]:
     known = {node.id for node in graph.blobs} | {one.key for one in graph.snapshots.values()}
-    known |= {str(record.id) for record in graph.records.values()}
+    known |= {record.id for record in graph.records.values()}
     found = sorted(one for one in known if one.startswith(digest))
     if len(found) > 1:
         raise InvalidArgument(

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from orlop.gc.refs import Node
     from orlop.ports.metadata import (
-        BlobRecord,
-        ImageName,
-        ImageRecord,
+        BlobEntry,
+        ImageEntry,
         Inventory,
         Lease,
+        NameEntry,
         Resource,
-        SnapshotRecord,
+        SnapshotEntry,
     )
 
 RootKind = Literal["name", "lease", "label", "snapshot", "pull"]
@@ -73,7 +73,6 @@ class Graph:
 
     Args:
         inventory: of one namespace.
-        remember: keep what nodes refer to, for those who ask more than once.
 
     Attributes:
         names: all of a name, since it can belong to several images.
@@ -82,18 +81,17 @@ class Graph:
         snapshots: ditto.
     """
 
-    def __init__(self, inventory: Inventory, *, remember: bool = False) -> None:
-        self._remembered: dict[Node, Sequence[tuple[Node, str]]] | None = {} if remember else None
-        self.names: dict[Node, list[ImageName]] = {}
+    def __init__(self, inventory: Inventory) -> None:
+        self.names: dict[Node, list[NameEntry]] = {}
         for name in inventory.names:
             self.names.setdefault(refs.name(name.name), []).append(name)
-        self.records: Mapping[Node, ImageRecord] = {
-            refs.image(record.snapshotter, str(record.id)): record for record in inventory.records
+        self.records: Mapping[Node, ImageEntry] = {
+            refs.image(record.snapshotter, record.id): record for record in inventory.records
         }
-        self.blobs: Mapping[Node, BlobRecord] = {
-            refs.content(str(blob.digest)): blob for blob in inventory.blobs
+        self.blobs: Mapping[Node, BlobEntry] = {
+            refs.content(blob.digest): blob for blob in inventory.blobs
         }
-        self.snapshots: Mapping[Node, SnapshotRecord] = {
+        self.snapshots: Mapping[Node, SnapshotEntry] = {
             refs.snapshot(snapshot.snapshotter, snapshot.key): snapshot
             for snapshot in inventory.snapshots
         }
@@ -101,8 +99,11 @@ class Graph:
         self._resources = inventory.resources
         self._images: dict[str, list[Node]] = {}
         for node, record in self.records.items():
-            self._images.setdefault(str(record.id), []).append(node)
-        self._back = self._back_references()
+            self._images.setdefault(record.id, []).append(node)
+        # What refers to nothing, as most blobs do, is not in it.
+        self._references: dict[Node, list[tuple[Node, str]]] = {}
+        self._add_references()
+        self._add_back_references()
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -151,39 +152,62 @@ class Graph:
 
     # --- references -----------------------------------------------------------------------
 
-    def references(self, node: Node) -> Iterable[tuple[Node, str]]:
+    def references(self, node: Node) -> Sequence[tuple[Node, str]]:
         """What a node refers to, whether that exists or not, and by what.
 
         What does not exist refers to nothing, also when something says so of itself.
         """
-        if self._remembered is None:
-            return self._references(node)
-        found = self._remembered.get(node)
-        if found is None:
-            found = self._remembered[node] = tuple(self._references(node))
-        return found
+        return self._references.get(node, ())
 
-    def _references(self, node: Node) -> Iterator[tuple[Node, str]]:
-        if blob := self.blobs.get(node):
-            yield from refs.references(blob.labels)
-        elif snapshot := self.snapshots.get(node):
+    def _add_references(self) -> None:
+        found = self._references
+        for node, blob in self.blobs.items():
+            if blob.labels and (targets := refs.references(blob.labels)):
+                found[node] = targets
+        for node, snapshot in self.snapshots.items():
+            targets = refs.references(snapshot.labels) if snapshot.labels else []
             if snapshot.parent:
-                yield refs.snapshot(snapshot.snapshotter, snapshot.parent), PARENT
-            yield from refs.references(snapshot.labels)
-        elif record := self.records.get(node):
-            yield refs.content(str(record.manifest)), "manifest"
-            yield refs.content(str(record.id)), "config"
+                targets.insert(0, (refs.snapshot(snapshot.snapshotter, snapshot.parent), PARENT))
+            if targets:
+                found[node] = targets
+        for node, record in self.records.items():
+            found[node] = [
+                (refs.content(record.manifest), "manifest"),
+                (refs.content(record.id), "config"),
+            ]
             if record.chain_id:
-                yield refs.snapshot(record.snapshotter, record.chain_id), "unpacked"
-        elif names := self.names.get(node):
+                unpacked = refs.snapshot(record.snapshotter, record.chain_id)
+                found[node].append((unpacked, "unpacked"))
+        for node, names in self.names.items():
+            found[node] = targets = []
             for name in names:
-                for image in self._images.get(str(name.image_id), ()):
-                    yield image, "image"
-                yield refs.content(str(name.target.digest)), "target"
-                yield from refs.references(name.labels)
-        else:
-            return
-        yield from self._back.get(node, ())
+                targets += [(image, "image") for image in self._images.get(name.image_id, ())]
+                targets.append((refs.content(name.target), "target"))
+                if name.labels:
+                    targets += refs.references(name.labels)
+
+    def _add_back_references(self) -> None:
+        """What nodes refer to because the label of another one says so."""
+        labelled: Iterable[tuple[Node, Mapping[str, str]]] = chain(
+            ((node, blob.labels) for node, blob in self.blobs.items()),
+            ((node, snapshot.labels) for node, snapshot in self.snapshots.items()),
+            ((node, name.labels) for node, names in self.names.items() for name in names),
+        )
+        for node, labels in labelled:
+            for key in labels:
+                # Few things have such a label, and all are looked at.
+                if key.startswith(GC_BREF):
+                    for referrer, label in refs.referrers({key: labels[key]}):
+                        if self._is_here(referrer):
+                            self._references.setdefault(referrer, []).append((node, label))
+
+    def _is_here(self, node: Node) -> bool:
+        return (
+            node in self.blobs
+            or node in self.snapshots
+            or node in self.records
+            or node in self.names
+        )
 
     def reach(
         self,
@@ -200,14 +224,17 @@ class Graph:
             forgotten: manifests that indexes are taken not to refer to.
         """
         reached: set[Node] = set()
+        references = self._references
         open_ends = list(roots)
         while open_ends:
             node = open_ends.pop()
             if node in reached or node in without:
                 continue
             reached.add(node)
-            for target, how in self.references(node):
-                if not (target in forgotten and how.startswith(GC_REF_MANIFEST)):
+            for target, how in references.get(node, ()):
+                if target not in reached and not (
+                    forgotten and target in forgotten and how.startswith(GC_REF_MANIFEST)
+                ):
                     open_ends.append(target)
         return reached
 
@@ -234,33 +261,15 @@ class Graph:
         yield from self.blobs
         yield from self.snapshots
 
-    def size(self, node: Node) -> int:
-        """Bytes that a node occupies by itself."""
-        if blob := self.blobs.get(node):
-            return blob.size
-        if snapshot := self.snapshots.get(node):
-            return snapshot.bytes
-        return 0
+    def sizes(self) -> dict[Node, int]:
+        """Bytes that blobs and snapshots occupy by themselves; nothing else does."""
+        found = {node: blob.size for node, blob in self.blobs.items()}
+        found.update((node, snapshot.bytes) for node, snapshot in self.snapshots.items())
+        return found
 
     def images(self, id_: str) -> list[Node]:
         """The records of an image id, one for each snapshotter."""
         return self._images.get(id_, [])
-
-    def _back_references(self) -> dict[Node, list[tuple[Node, str]]]:
-        """What nodes refer to because the label of another one says so."""
-        found: dict[Node, list[tuple[Node, str]]] = {}
-        labelled: Iterable[tuple[Node, Mapping[str, str]]] = chain(
-            ((node, blob.labels) for node, blob in self.blobs.items()),
-            ((node, snapshot.labels) for node, snapshot in self.snapshots.items()),
-            ((node, name.labels) for node, names in self.names.items() for name in names),
-        )
-        for node, labels in labelled:
-            for key in labels:
-                # Few things have such a label, and all are looked at.
-                if key.startswith(GC_BREF):
-                    for referrer, label in refs.referrers({key: labels[key]}):
-                        found.setdefault(referrer, []).append((node, label))
-        return found
 
 
 def _expiry(lease: Lease) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.gc.graph import Graph
+from orlop.model.digest import Digest
 from orlop.ports.metadata import Garbage
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def mark(inventory: Inventory, *, now: int, protected: Iterable[Root] = ()) -> G
     return Garbage(
         names=tuple(node.id for node in graph.names if node not in kept),
         records=[
-            (record.id, record.snapshotter)
+            (Digest.parse(record.id), record.snapshotter)
             for node, record in graph.records.items()
             if node not in kept
         ],
-        blobs=[blob.digest for node, blob in graph.blobs.items() if node not in kept],
+        blobs=[Digest.parse(blob.digest) for node, blob in graph.blobs.items() if node not in kept],
         snapshots=[
             (snapshot.snapshotter, snapshot.key)
             for node, snapshot in graph.snapshots.items()

@@ -22,7 +22,9 @@ a collection.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from orlop.model.labels import (
     GC_BREF_CONTENT,
@@ -45,8 +47,11 @@ _BILLION = 1_000_000_000
 _ALL = "containerd.io/gc."
 
 
-class Node(NamedTuple):
+class Node(Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """Something that can be kept or collected.
+
+    There are hundreds of thousands in a large store, and sets of them are all that a
+    collection works with.
 
     Attributes:
         kind: of what.
@@ -78,18 +83,20 @@ def name(text: str) -> Node:
     return Node("name", text)
 
 
-def references(labels: Mapping[str, str]) -> Iterator[tuple[Node, str]]:
+def references(labels: Mapping[str, str]) -> list[tuple[Node, str]]:
     """What the thing with these labels refers to, and by which label."""
+    found: list[tuple[Node, str]] = []
     for key, value in labels.items():
         if not key.startswith(_ALL):
             continue
-        if key.startswith(GC_REF_SNAPSHOT):
+        if _is(key, GC_REF_CONTENT):
+            found.append((content(value), key))
+        elif key.startswith(GC_REF_SNAPSHOT):
             if snapshotter := key[len(GC_REF_SNAPSHOT) :].partition("/")[0]:
-                yield snapshot(snapshotter, value), key
-        elif _is(key, GC_REF_CONTENT):
-            yield content(value), key
+                found.append((snapshot(snapshotter, value), key))
         elif _is(key, GC_REF_IMAGE):
-            yield name(value), key
+            found.append((name(value), key))
+    return found
 
 
 def referrers(labels: Mapping[str, str]) -> Iterator[tuple[Node, str]]:

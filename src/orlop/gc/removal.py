@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 
     from orlop.gc.graph import Graph, Root
     from orlop.gc.refs import Node
-    from orlop.model.digest import Digest
 
 
-def owners(graph: Graph) -> dict[Node, Digest]:
+def owners(graph: Graph) -> dict[Node, str]:
     """Whose a manifest is, or an index that leads to one image only."""
-    found = {refs.content(str(record.manifest)): record.id for record in graph.records.values()}
+    found = {refs.content(record.manifest): record.id for record in graph.records.values()}
     children = {
         node: [
             refs.content(value)
@@ -58,16 +57,16 @@ class Removals:
         roots: Iterable[Root],
         *,
         live: set[Node],
-        owned: Mapping[Node, Digest],
+        owned: Mapping[Node, str],
     ) -> None:
         flat, followed = parted(roots)
         self._graph = graph
         self._roots = set(followed)
         self._stacked: set[Node] = set().union(*map(graph.stack, flat))
-        self._owned: dict[Digest, set[Node]] = {}
+        self._owned: dict[str, set[Node]] = {}
         for node, id_ in owned.items():
             self._owned.setdefault(id_, set()).add(node)
-        self._gone: dict[Digest, set[Node]] = {}
+        self._gone: dict[str, set[Node]] = {}
         for node, names in graph.names.items():
             ids = {name.image_id for name in names}
             if len(ids) == 1:
@@ -79,7 +78,7 @@ class Removals:
             for target, how in graph.references(node):
                 self._referrers.setdefault(target, []).append((node, how))
 
-    def freed(self, id_: Digest, touched: set[Node]) -> set[Node]:
+    def freed(self, id_: str, touched: set[Node]) -> set[Node]:
         """What goes with an image, whether other namespaces share files with it or not.
 
         Args:

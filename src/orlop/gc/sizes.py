@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from orlop.gc.graph import Graph, parted
 from orlop.gc.removal import Removals, owners
+from orlop.model.digest import Digest
 from orlop.ports.gc import DiskUsage, ImageUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.gc.graph import Root
     from orlop.gc.refs import Node
-    from orlop.model.digest import Digest
     from orlop.ports.metadata import Inventory
 
 
@@ -34,13 +34,13 @@ def disk_usage(
         protected: what running pulls keep.
         trash: bytes that wait in the trash.
     """
-    graph = Graph(inventory, remember=True)
+    graph = Graph(inventory)
     roots = [*graph.roots(now), *protected]
     flat, followed = parted(roots)
     reached = graph.reach(followed)
     live = reached.union(*map(graph.stack, flat))
-    shared_files = {file for other in others for file in _files(Graph(other))}
-    own_files = _files(graph)
+    elsewhere = {file: size for other in others for file, size in _files(Graph(other)).items()}
+    sizes = graph.sizes()
     owned = owners(graph)
     removals = Removals(graph, roots, live=reached, owned=owned)
     used: set[Node] = set()
@@ -52,32 +52,42 @@ def disk_usage(
         freed = removals.freed(id_, led)
         closure = needed | freed  # also an inner index that leads to another image only
         used |= closure
-        alone = [node for node in freed if _file(graph, node) not in shared_files]
-        images.append(_image(graph, id_, closure, alone))
-    elsewhere = {file: size for other in others for file, size in _files(Graph(other)).items()}
+        alone = [node for node in freed if _file(graph, node) not in elsewhere] if others else freed
+        images.append(
+            ImageUsage(
+                id=Digest.parse(id_),
+                names=tuple(sorted(node.id for node in closure if node in graph.names)),
+                snapshotters=tuple(sorted(_snapshotters(graph, id_))),
+                bytes=_sum(sizes, closure),
+                unique_bytes=_sum(sizes, alone),
+            )
+        )
+    if elsewhere:
+        for file in _files(graph):
+            elsewhere.pop(file, None)
     return DiskUsage(
         namespace=inventory.namespace,
         images=tuple(sorted(images, key=lambda one: (-one.unique_bytes, -one.bytes, one.id))),
-        image_bytes=_sum(graph, used),
-        kept_bytes=_sum(graph, (node for node in live if node not in used)),
-        garbage_bytes=_sum(
-            graph, (node for node in graph.nodes() if node not in live and node not in used)
+        image_bytes=_sum(sizes, used),
+        kept_bytes=_sum(sizes, live - used),
+        garbage_bytes=sum(
+            size for node, size in sizes.items() if node not in live and node not in used
         ),
-        elsewhere_bytes=sum(size for file, size in elsewhere.items() if file not in own_files),
+        elsewhere_bytes=sum(elsewhere.values()),
         trash_bytes=trash,
     )
 
 
 def _closures(
-    graph: Graph, live: set[Node], owned: Mapping[Node, Digest]
-) -> dict[Digest, tuple[set[Node], set[Node]]]:
+    graph: Graph, live: set[Node], owned: Mapping[Node, str]
+) -> dict[str, tuple[set[Node], set[Node]]]:
     """What each image that is kept leads to, and what of it it needs, by its id.
 
     An image that a flat lease alone keeps needs nothing: its record is all that stays.
     An index that was pulled for several platforms belongs to several images; from it no
     image gets at another's manifest.
     """
-    own: dict[Digest, set[Node]] = {}
+    own: dict[str, set[Node]] = {}
     for node, record in graph.records.items():
         if node in live:
             own.setdefault(record.id, set()).add(node)
@@ -101,20 +111,12 @@ def _closures(
     return found
 
 
-def _image(graph: Graph, id_: Digest, closure: set[Node], freed: Sequence[Node]) -> ImageUsage:
-    return ImageUsage(
-        id=id_,
-        names=tuple(sorted(node.id for node in closure if node in graph.names)),
-        snapshotters=tuple(
-            sorted(graph.records[node].snapshotter for node in graph.images(str(id_)))
-        ),
-        bytes=_sum(graph, closure),
-        unique_bytes=_sum(graph, freed),
-    )
+def _snapshotters(graph: Graph, id_: str) -> Iterator[str]:
+    return (graph.records[node].snapshotter for node in graph.images(id_))
 
 
-def _sum(graph: Graph, nodes: Iterable[Node]) -> int:
-    return sum(graph.size(node) for node in nodes)
+def _sum(sizes: Mapping[Node, int], nodes: Iterable[Node]) -> int:
+    return sum(sizes.get(node, 0) for node in nodes)
 
 
 def _file(graph: Graph, node: Node) -> tuple[str, str]:
@@ -126,5 +128,4 @@ def _file(graph: Graph, node: Node) -> tuple[str, str]:
 
 def _files(graph: Graph) -> dict[tuple[str, str], int]:
     """Bytes of all blobs and snapshots."""
-    things = (*graph.blobs, *graph.snapshots)
-    return {_file(graph, node): graph.size(node) for node in things}
+    return {_file(graph, node): size for node, size in graph.sizes().items()}

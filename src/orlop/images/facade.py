@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
 from orlop.images.completion import to_the_end
+from orlop.ports.service import LeaseOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -170,6 +171,26 @@ class Library:
     async def images(self) -> list[PulledImage]:
         """All images, sorted by id."""
         return [PulledImage(self.service, image) for image in await self.service.images()]
+
+    async def keep(self, text: str, *, seconds: float = 0) -> str:
+        """Keep an image, a blob or a snapshot from being collected; removed images, too.
+
+        Args:
+            text: names it, see ``ImageService.add_lease``.
+            seconds: how long; 0 is until ``release``.
+
+        Returns:
+            The id of the lease that keeps it.
+
+        Raises:
+            NotFound: nothing here is called so.
+        """
+        held = await self.service.add_lease([text], LeaseOptions(seconds=seconds))
+        return held.lease.id
+
+    async def release(self, lease: str) -> None:
+        """Remove a lease, and what nothing else keeps. Raises NotFound."""
+        await self.service.remove_lease(lease)
 
     async def remove(self, text: str) -> bool:
         """Remove an image with all its names and free its space. False if there was none."""

@@ -98,8 +98,8 @@ class ImageMounts:
     async def _require_free(self, namespace: str, layer: str) -> None:
         """Two mounts with one layer would spoil it. Raises FailedPrecondition."""
         for snapshotter in self._snapshotters.values():
-            for record in await snapshotter.walk(namespace):
-                if record.labels.get(_LAYER) != layer:
+            for record in await snapshotter.walk(namespace, _LAYER):
+                if record.labels[_LAYER] != layer:
                     continue
                 if not await asyncio.to_thread(self._is_lost, record):
                     raise FailedPrecondition(
@@ -129,18 +129,16 @@ class ImageMounts:
     async def forget_lost(self, namespace: str) -> None:
         """At start: drop the snapshots of mounts that are gone."""
         for snapshotter in self._snapshotters.values():
-            records = await snapshotter.walk(namespace)
-            # There may be tens of thousands: one thread looks at all.
+            records = await snapshotter.walk(namespace, labels.MOUNT_TARGET)
             for key in await asyncio.to_thread(self._lost, records):
                 await snapshotter.remove(namespace, key)
 
     def _lost(self, records: Iterable[SnapshotRecord]) -> list[str]:
-        """Keys of those that were mounted and are no more."""
+        """Keys of those that are mounted no more."""
         return [record.key for record in records if self._is_lost(record)]
 
     def _is_lost(self, record: SnapshotRecord) -> bool:
-        target = record.labels.get(labels.MOUNT_TARGET)
-        return target is not None and not self._mounter.is_mounted(target)
+        return not self._mounter.is_mounted(record.labels[labels.MOUNT_TARGET])
 
     def _snapshotter(self, name: str) -> Snapshotter:
         found = self._snapshotters.get(name)

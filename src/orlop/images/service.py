@@ -21,6 +21,7 @@ from orlop.images import find as finding
 from orlop.images.check import CheckOptions
 from orlop.images.exporting import choose
 from orlop.images.importing import take_images
+from orlop.images.leases import ImageLeases
 from orlop.images.pinning import label_pinned
 from orlop.images.runtimes import DEFAULT, Runtimes
 from orlop.images.usage import StoreUsage
@@ -37,6 +38,7 @@ from orlop.ports.service import (
     GCReport,
     ImageDetail,
     ImportOptions,
+    LeaseOptions,
     PullOptions,
 )
 
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from orlop.ports.metadata import Image, ImageListing, Metadata
     from orlop.ports.observe import PullProgress
     from orlop.ports.pull import Origin, Puller
-    from orlop.ports.service import FsUsage
+    from orlop.ports.service import FsUsage, HeldLease
     from orlop.ports.snapshots import Snapshotter
 
 
@@ -97,6 +99,7 @@ class LocalImageService:
         self._runtimes = Runtimes.configured(settings, snapshotters)
         self._pins = Pins(settings.pinned)
         self._for_node: tuple[ImageListing | None, tuple[Image, ...]] = (None, ())
+        self._leases = ImageLeases(metadata, snapshotters, clock)
         self._usage = StoreUsage(
             metadata,
             snapshotters,
@@ -334,6 +337,22 @@ class LocalImageService:
     async def disk_usage(self, namespace: str = "") -> DiskUsage:
         """See the port."""
         return await self._collector.disk_usage(self._namespace(namespace))
+
+    async def leases(self, namespace: str = "") -> Sequence[HeldLease]:
+        """See the port."""
+        return await self._leases.every(self._namespace(namespace))
+
+    async def add_lease(
+        self, texts: Sequence[str], options: LeaseOptions | None = None, namespace: str = ""
+    ) -> HeldLease:
+        """See the port."""
+        space = self._namespace(namespace)
+        return await self._leases.add(space, texts, options or LeaseOptions())
+
+    async def remove_lease(self, id_: str, namespace: str = "") -> None:
+        """See the port."""
+        await self._leases.remove(self._namespace(namespace), id_)
+        await self._free_space()
 
     # Mounting and checking.
 

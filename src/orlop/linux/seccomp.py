@@ -17,6 +17,7 @@ import ctypes
 import errno
 import os
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.linux.mountcalls import system_call
@@ -139,8 +140,9 @@ def numbers(machine: str) -> Mapping[str, int]:
     return {name: int(number) for name, _, number in (one.partition(":") for one in listed.split())}
 
 
+@lru_cache(maxsize=1)
 def program(machine: str) -> bytes:
-    """The filter for a machine, as uname(2) names it.
+    """The filter for a machine, as uname(2) names it; made once, before workers are.
 
     Raises:
         OSError: ENOSYS, a machine that is not known here.

@@ -5,7 +5,7 @@ What is garbage is decided elsewhere (``orlop.gc``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import SnapshotInUse
 from orlop.metadata import content, images, leases, rows, snapshots
@@ -19,31 +19,42 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.ports.metadata import Garbage
 
+_NEXT_NAMESPACE: Final = """
+SELECT min(name) FROM (
+    SELECT min(namespace) AS name FROM blob WHERE namespace > ?1
+    UNION ALL SELECT min(namespace) FROM snapshot WHERE namespace > ?1
+    UNION ALL SELECT min(namespace) FROM image WHERE namespace > ?1
+    UNION ALL SELECT min(namespace) FROM image_name WHERE namespace > ?1
+    UNION ALL SELECT min(namespace) FROM lease WHERE namespace > ?1
+)
+"""
+"""The first one after another; each table's key begins with it. (For a DISTINCT, SQLite
+reads a whole index, however few values are in it.)"""
+
 
 def namespaces(connection: apsw.Connection) -> list[str]:
-    """Every namespace that has anything in it, sorted."""
-    found = connection.execute(
-        """
-        SELECT namespace FROM blob UNION SELECT namespace FROM snapshot
-        UNION SELECT namespace FROM image UNION SELECT namespace FROM image_name
-        UNION SELECT namespace FROM lease ORDER BY namespace
-        """
-    )
-    return [str(row[0]) for row in found]
+    """Every namespace that has anything in it, sorted; five look-ups for each."""
+    found: list[str] = []
+    while True:
+        last = found[-1] if found else ""
+        row = connection.execute(_NEXT_NAMESPACE, (last,)).fetchone()
+        if row is None or row[0] is None:
+            return found
+        found.append(str(row[0]))
 
 
 def inventory(connection: apsw.Connection, namespace: str) -> Inventory:
-    """Everything in a namespace."""
-    names = connection.execute(
-        rows.NAME + " ORDER BY name",
-        (namespace,),
-    )
+    """Everything in a namespace, in the order of the keys."""
+
+    def every(statement: str) -> apsw.Cursor:
+        return connection.execute(statement, (namespace,))
+
     return Inventory(
         namespace=namespace,
-        names=tuple(rows.name(row) for row in names),
-        records=tuple(images.records(connection, namespace)),
-        blobs=tuple(content.blobs(connection, namespace)),
-        snapshots=tuple(snapshots.snapshots(connection, namespace)),
+        names=tuple(map(rows.name_entry, every(rows.NAME_ENTRY))),
+        records=tuple(map(rows.image_entry, every(rows.IMAGE_ENTRY))),
+        blobs=tuple(map(rows.blob_entry, every(rows.BLOB_ENTRY))),
+        snapshots=tuple(map(rows.snapshot_entry, every(rows.SNAPSHOT_ENTRY))),
         leases=tuple(leases.leases(connection, namespace)),
         resources=tuple(leases.every_resource(connection, namespace)),
         revision=revision(connection, namespace),

@@ -34,6 +34,11 @@ def blobs(connection: apsw.Connection, namespace: str) -> list[BlobRecord]:
     return [rows.blob(row) for row in found]
 
 
+def digests(connection: apsw.Connection) -> set[str]:
+    """The digest of every blob that any namespace has a record of, as text."""
+    return {str(row[0]) for row in connection.execute("SELECT digest FROM blob")}
+
+
 def exists(connection: apsw.Connection, namespace: str, digest: Digest) -> bool:
     """True when the namespace has a record of it."""
     found = connection.execute(

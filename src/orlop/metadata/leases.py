@@ -9,13 +9,22 @@ from orlop.errors import AlreadyExists, NotFound
 from orlop.metadata import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import apsw
 
     from orlop.ports.metadata import Lease, Resource
 
 
-def create(connection: apsw.Connection, namespace: str, lease: Lease, *, now: int) -> Lease:
-    """Insert it; returns it with its time of creation.
+def create(
+    connection: apsw.Connection,
+    namespace: str,
+    lease: Lease,
+    resources: Collection[Resource] = (),
+    *,
+    now: int,
+) -> Lease:
+    """Insert it and its list; returns it with its time of creation.
 
     Raises:
         AlreadyExists: the id is taken.
@@ -33,6 +42,8 @@ def create(connection: apsw.Connection, namespace: str, lease: Lease, *, now: in
             lease.expires_at,
         ),
     )
+    for resource in resources:
+        add_resource(connection, namespace, lease.id, resource)
     return lease
 
 
@@ -49,6 +60,14 @@ def leases(connection: apsw.Connection, namespace: str) -> list[Lease]:
         (namespace,),
     )
     return [rows.lease(row) for row in found]
+
+
+def leased(connection: apsw.Connection, namespace: str) -> list[tuple[Lease, tuple[Resource, ...]]]:
+    """All of a namespace's leases, by id, with what they keep."""
+    found: dict[str, list[Resource]] = {}
+    for id_, resource in every_resource(connection, namespace):
+        found.setdefault(id_, []).append(resource)
+    return [(lease, tuple(found.get(lease.id, ()))) for lease in leases(connection, namespace)]
 
 
 def add_resource(

@@ -12,15 +12,22 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from msgspec import DecodeError
+from msgspec.json import Decoder
+
 from orlop.errors import InvalidReference, StoreCorrupt
 from orlop.model.digest import Digest
 from orlop.model.labels import validate
 from orlop.ports.metadata import (
+    BlobEntry,
     BlobRecord,
+    ImageEntry,
     ImageName,
     ImageRecord,
     Lease,
+    NameEntry,
     Resource,
+    SnapshotEntry,
     SnapshotRecord,
     Target,
 )
@@ -51,6 +58,13 @@ NAME_OF_IMAGE: Final = (
     + " AND image_id = ?"
 )
 """Without the hint SQLite reads all names of the namespace in the order of their key."""
+NAME_ENTRY: Final = "SELECT name, digest, image_id, labels FROM image_name WHERE namespace = ?"
+IMAGE_ENTRY: Final = "SELECT id, manifest, snapshotter, chain_id FROM image WHERE namespace = ?"
+BLOB_ENTRY: Final = "SELECT digest, size, labels FROM blob WHERE namespace = ?"
+SNAPSHOT_ENTRY: Final = (
+    "SELECT snapshotter, key, directory, kind, coalesce(parent, ''), labels, bytes FROM snapshot"
+    " WHERE namespace = ?"
+)
 LEASE: Final = "SELECT id, labels, created_at, expires_at FROM lease WHERE namespace = ?"
 
 _CACHED_DIGESTS: Final = 1 << 15
@@ -58,6 +72,8 @@ _CACHED_DIGESTS: Final = 1 << 15
 
 _CACHED_LABELS: Final = 1 << 10
 """Most records of a kind have the same labels."""
+
+_LABELS: Final = Decoder(dict[str, str])
 
 
 @lru_cache(maxsize=_CACHED_DIGESTS)
@@ -81,8 +97,8 @@ def labels(text: str) -> Mapping[str, str]:
         StoreCorrupt: they are none.
     """
     try:
-        return MappingProxyType(cast("dict[str, str]", json.loads(text)))
-    except ValueError as error:
+        return MappingProxyType(_LABELS.decode(text))
+    except DecodeError as error:
         raise StoreCorrupt(f"labels are no JSON ({error}): metadata database") from error
 
 
@@ -94,6 +110,11 @@ def labels_text(value: Mapping[str, str]) -> str:
     """
     validate(value)
     return json.dumps(dict(value), separators=(",", ":"), sort_keys=True)
+
+
+def label_key(key: str) -> str:
+    """What the text of labels has in it when one of them has this key."""
+    return json.dumps(key) + ":"
 
 
 def integer(value: object) -> int:
@@ -159,6 +180,31 @@ def name(row: Row) -> ImageName:
         created_at,
         updated_at,
     )
+
+
+def name_entry(row: Row) -> NameEntry:
+    """Read a row of ``NAME_ENTRY``."""
+    text, target, image_id, label_text = cast("tuple[str, str, str, str]", row)
+    return NameEntry(text, target, image_id, labels(label_text))
+
+
+def image_entry(row: Row) -> ImageEntry:
+    """Read a row of ``IMAGE_ENTRY``."""
+    return ImageEntry(*cast("tuple[str, str, str, str]", row))
+
+
+def blob_entry(row: Row) -> BlobEntry:
+    """Read a row of ``BLOB_ENTRY``."""
+    name, size, label_text = cast("tuple[str, int, str]", row)
+    return BlobEntry(name, size, labels(label_text))
+
+
+def snapshot_entry(row: Row) -> SnapshotEntry:
+    """Read a row of ``SNAPSHOT_ENTRY``."""
+    snapshotter, key, directory, kind, parent, label_text, size = cast(
+        "tuple[str, str, int, SnapshotKind, str, str, int]", row
+    )
+    return SnapshotEntry(snapshotter, key, directory, kind, parent, labels(label_text), size)
 
 
 def lease(row: Row) -> Lease:

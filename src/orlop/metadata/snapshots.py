@@ -34,14 +34,19 @@ def snapshot(
 
 
 def snapshots(
-    connection: apsw.Connection, namespace: str, snapshotter: str = ""
+    connection: apsw.Connection, namespace: str, snapshotter: str = "", label: str = ""
 ) -> list[SnapshotRecord]:
-    """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+    """All of a namespace's snapshots (of one snapshotter, if named), by key.
+
+    With a label only those that have it. SQLite passes over most of the others, so that few
+    records are made.
+    """
     found = connection.execute(
-        rows.SNAPSHOT + " AND (? = '' OR snapshotter = ?) ORDER BY key, snapshotter",
-        (namespace, snapshotter, snapshotter),
+        rows.SNAPSHOT + " AND (?2 = '' OR snapshotter = ?2) AND (?3 = '' OR instr(labels, ?3))"
+        " ORDER BY key, snapshotter",
+        (namespace, snapshotter, label and rows.label_key(label)),
     )
-    return [rows.snapshot(row) for row in found]
+    return [one for one in map(rows.snapshot, found) if not label or label in one.labels]
 
 
 def chain(

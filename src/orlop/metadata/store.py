@@ -192,6 +192,10 @@ class MetadataStore:
         """All of a namespace's blobs, by digest."""
         return await self._database.read(lambda db: content.blobs(db, namespace))
 
+    async def blob_digests(self) -> set[str]:
+        """The digest of every blob that any namespace has a record of, as text."""
+        return await self._database.read(content.digests)
+
     async def known_blobs(
         self, namespace: str, digests: Sequence[Digest]
     ) -> dict[Digest, BlobRecord]:
@@ -217,9 +221,13 @@ class MetadataStore:
             lambda db: snapshots.snapshot(db, namespace, snapshotter, key)
         )
 
-    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
-        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
-        return await self._database.read(lambda db: snapshots.snapshots(db, namespace, snapshotter))
+    async def snapshots(
+        self, namespace: str, snapshotter: str = "", label: str = ""
+    ) -> list[SnapshotRecord]:
+        """All of a namespace's snapshots (of one snapshotter, with one label), by key."""
+        return await self._database.read(
+            lambda db: snapshots.snapshots(db, namespace, snapshotter, label)
+        )
 
     async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
         """The snapshot and its parents, topmost first. Raises NotFound."""
@@ -264,11 +272,13 @@ class MetadataStore:
 
     # --- leases ---------------------------------------------------------------------------
 
-    async def create_lease(self, namespace: str, lease: Lease) -> Lease:
-        """Insert it; returns it with its time of creation. Raises AlreadyExists."""
+    async def create_lease(
+        self, namespace: str, lease: Lease, resources: Collection[Resource] = ()
+    ) -> Lease:
+        """Insert it and its list; returns it with its time of creation. Raises AlreadyExists."""
         now = self._clock.now()
         return await self._change(
-            namespace, lambda db: leases.create(db, namespace, lease, now=now)
+            namespace, lambda db: leases.create(db, namespace, lease, resources, now=now)
         )
 
     async def delete_lease(self, namespace: str, id_: str) -> None:
@@ -278,6 +288,10 @@ class MetadataStore:
     async def leases(self, namespace: str) -> list[Lease]:
         """All of a namespace's leases, by id, the expired ones too."""
         return await self._database.read(lambda db: leases.leases(db, namespace))
+
+    async def leased(self, namespace: str) -> list[tuple[Lease, tuple[Resource, ...]]]:
+        """All of a namespace's leases, by id, with what they keep."""
+        return await self._database.read(lambda db: leases.leased(db, namespace))
 
     async def add_resource(self, namespace: str, lease: str, resource: Resource) -> None:
         """Put something on a lease's list. Raises NotFound."""

@@ -98,6 +98,11 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
+def is_hex(algorithm: str, text: str) -> bool:
+    """True when the text would be the hex of a digest of this algorithm; makes none."""
+    return len(text) == HEX_LENGTHS.get(algorithm) and _HEX.fullmatch(text) is not None
+
+
 def _hex_length(algorithm: str) -> int:
     length = HEX_LENGTHS.get(algorithm)
     if length is None:

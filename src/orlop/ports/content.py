@@ -179,6 +179,9 @@ class Manager(Protocol):
     def walk(self) -> Iterator[BlobStat]:
         """Every blob, in no order."""
 
+    def digests(self) -> set[str]:
+        """The digest of every blob, as text; looks at no blob, and so is quick."""
+
     def delete(self, digest: Digest) -> None:
         """Remove the file. The caller has removed what refers to it.
 

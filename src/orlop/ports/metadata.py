@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -266,6 +268,9 @@ class BlobRecords(Protocol):
     async def blobs(self, namespace: str) -> list[BlobRecord]:
         """All of a namespace's blobs, by digest."""
 
+    async def blob_digests(self) -> set[str]:
+        """The digest of every blob that any namespace has a record of, as text."""
+
     async def known_blobs(
         self, namespace: str, digests: Sequence[Digest]
     ) -> dict[Digest, BlobRecord]:
@@ -284,8 +289,16 @@ class SnapshotRecords(Protocol):
     async def snapshot(self, namespace: str, snapshotter: str, key: str) -> SnapshotRecord | None:
         """One snapshot."""
 
-    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
-        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+    async def snapshots(
+        self, namespace: str, snapshotter: str = "", label: str = ""
+    ) -> list[SnapshotRecord]:
+        """All of a namespace's snapshots, by key.
+
+        Args:
+            namespace: where to look.
+            snapshotter: only its own.
+            label: only those that have it, whatever its value.
+        """
 
     async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:
         """The snapshot and its parents, topmost first.
@@ -332,14 +345,19 @@ class SnapshotRecords(Protocol):
 class LeaseRecords(Protocol):
     """Leases and what they keep."""
 
-    async def create_lease(self, namespace: str, lease: Lease) -> Lease:
-        """Make it. Raises AlreadyExists."""
+    async def create_lease(
+        self, namespace: str, lease: Lease, resources: Collection[Resource] = ()
+    ) -> Lease:
+        """Make it, with what it lists; returns it with its time. Raises AlreadyExists."""
 
     async def delete_lease(self, namespace: str, id_: str) -> None:
         """Remove it and what it lists. Raises NotFound."""
 
     async def leases(self, namespace: str) -> list[Lease]:
         """All of them, by id."""
+
+    async def leased(self, namespace: str) -> list[tuple[Lease, tuple[Resource, ...]]]:
+        """All of them, by id, with what they keep, by kind and id; one consistent read."""
 
     async def add_resource(self, namespace: str, lease: str, resource: Resource) -> None:
         """Have a lease keep something; twice is fine. Raises NotFound."""
@@ -348,18 +366,60 @@ class LeaseRecords(Protocol):
         """What a lease keeps. Raises NotFound."""
 
 
+class NameEntry(Struct, frozen=True, gc=False):
+    """Of an image name: what it refers to. Digests are text, as in all entries."""
+
+    name: str
+    target: str
+    image_id: str
+    labels: Mapping[str, str] = {}
+
+
+class ImageEntry(Struct, frozen=True, gc=False):
+    """Of an image record: what it refers to."""
+
+    id: str
+    manifest: str
+    snapshotter: str
+    chain_id: str
+
+
+class BlobEntry(Struct, frozen=True, gc=False):
+    """Of a blob's record: its size, and labels."""
+
+    digest: str
+    size: int
+    labels: Mapping[str, str] = {}
+
+
+class SnapshotEntry(Struct, frozen=True, gc=False):
+    """Of a snapshot's record: what it stands on and occupies, and labels."""
+
+    snapshotter: str
+    key: str
+    directory: int
+    kind: SnapshotKind
+    parent: str
+    labels: Mapping[str, str] = {}
+    bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """A consistent picture of one namespace, for the garbage collector.
+
+    There are many entries and they live for a moment: they hold no more than a collection
+    looks at, and Python's own collector, which would look at each of them again and again,
+    passes over them. They refer to nothing that could refer back.
 
     ``revision`` is how many transactions have changed the namespace.
     """
 
     namespace: str
-    names: tuple[ImageName, ...]
-    records: tuple[ImageRecord, ...]
-    blobs: tuple[BlobRecord, ...]
-    snapshots: tuple[SnapshotRecord, ...]
+    names: tuple[NameEntry, ...]
+    records: tuple[ImageEntry, ...]
+    blobs: tuple[BlobEntry, ...]
+    snapshots: tuple[SnapshotEntry, ...]
     leases: tuple[Lease, ...]
     resources: tuple[tuple[str, Resource], ...]
     revision: int = 0

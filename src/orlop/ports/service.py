@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orlop.model.image import ImageConfig
     from orlop.model.manifest import Manifest
     from orlop.ports.gc import DiskUsage, Explanation
-    from orlop.ports.metadata import Image, Usage
+    from orlop.ports.metadata import Image, Lease, Resource, Usage
     from orlop.ports.observe import PullProgress
     from orlop.ports.registry import Credentials
 
@@ -37,6 +37,30 @@ class PullOptions:
     runtime_handler: str = ""
     namespace: str = ""
     credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOptions:
+    """A lease that is to be made.
+
+    Attributes:
+        id: what it is called; "" has one made up.
+        seconds: how long it lasts; 0 is until it is removed.
+        flat: it keeps what it lists, and of snapshots the parents; not what that refers to.
+            Of an image these are its files without its layers' blobs.
+    """
+
+    id: str = ""
+    seconds: float = 0
+    flat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease, and what it lists, by kind and id."""
+
+    lease: Lease
+    resources: tuple[Resource, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +298,31 @@ class ImageService(Protocol):
 
     async def disk_usage(self, namespace: str = "") -> DiskUsage:
         """What images occupy, and what removing each of them would free."""
+
+    async def leases(self, namespace: str = "") -> Sequence[HeldLease]:
+        """All leases with what they keep, by id, the expired ones too."""
+
+    async def add_lease(
+        self, texts: Sequence[str], options: LeaseOptions | None = None, namespace: str = ""
+    ) -> HeldLease:
+        """Keep things from being collected, whatever else becomes of them.
+
+        Args:
+            texts: each names an image, a blob by its whole digest, or a snapshot by its key
+                or ``SNAPSHOTTER/KEY``. An image is kept by its manifest and its topmost
+                snapshot: without a name it is listed no more, but the next pull of it finds
+                all of it here.
+            options: of the lease.
+            namespace: "" is the service's own.
+
+        Raises:
+            NotFound: nothing here is called so.
+            AlreadyExists: the id is taken.
+            InvalidArgument: the id, the time or a text makes no sense.
+        """
+
+    async def remove_lease(self, id_: str, namespace: str = "") -> None:
+        """Remove a lease, and what nothing else keeps. Raises NotFound."""
 
     async def running(self) -> Sequence[PullProgress]:
         """Pictures of the pulls that run now."""

@@ -254,8 +254,8 @@ class Snapshotter(Protocol):
             SnapshotInUse: it has children.
         """
 
-    async def walk(self, namespace: str) -> list[SnapshotRecord]:
-        """All snapshots, by key."""
+    async def walk(self, namespace: str, label: str = "") -> list[SnapshotRecord]:
+        """All snapshots, by key; with a label only those that were given it."""
 
     async def recover(self) -> None:
         """At start, with the root locked: remove staging, trash and unrecorded trees."""

@@ -79,6 +79,10 @@ class Isolated:
         """See the port."""
         return self._store.walk()
 
+    def digests(self) -> set[str]:
+        """See the port."""
+        return self._store.digests()
+
     def delete(self, digest: Digest) -> None:
         """See the port."""
         self._store.delete(digest)

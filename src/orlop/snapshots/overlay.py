@@ -128,7 +128,10 @@ class Overlay(Directories):
         """
         with files.translated(f"settle {staged.fs}"), opened(staged.fs) as tree:
             if lower and (implied or opaque):
-                with _below(lower, self._own) as below:
+                # Of most layers only the root is implied, and the topmost layer has it: a
+                # mount of all would take several times as long as the rest of a small layer.
+                alone = {settle.ROOT}.issuperset(implied)
+                with opened(lower[0]) if alone else _below(lower, self._own) as below:
                     if not settle.inherit(tree, below, implied=implied, opaque=opaque):
                         return False
             settle.mark_opaque(tree, opaque, namespace=self._marks)

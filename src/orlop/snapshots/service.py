@@ -179,9 +179,10 @@ class SnapshotService:
         """
         await _to_the_end(self._remove(namespace, key))
 
-    async def walk(self, namespace: str) -> list[SnapshotRecord]:
-        """All snapshots, by key."""
-        return [self._labelled(one) for one in await self._records.snapshots(namespace, self.name)]
+    async def walk(self, namespace: str, label: str = "") -> list[SnapshotRecord]:
+        """All snapshots, by key; with a label only those that were given it."""
+        found = await self._records.snapshots(namespace, self.name, label)
+        return [self._labelled(one) for one in found]
 
     async def recover(self) -> None:
         """At start, with the root locked: remove staging, trash and unrecorded trees.

@@ -25,6 +25,7 @@ from orlop.errors import (
 )
 from orlop.linux import files, root
 from orlop.linux.diskread import DiskReader
+from orlop.model.digest import is_hex
 from orlop.ports.content import BlobStat
 from orlop.store import layout
 from orlop.store.health import Health
@@ -151,6 +152,15 @@ class LocalBlobStore:
                 found = None if digest is None else self.stat(digest)
                 if found is not None:
                     yield found
+
+    def digests(self) -> set[str]:
+        """The digest of every blob, as text; looks at no blob."""
+        found: set[str] = set()
+        for algorithm in layout.ALGORITHMS:
+            with files.translated(f"list blobs in {self._path}"):
+                names = os.listdir(self._blobs(algorithm))
+            found.update(f"{algorithm}:{name}" for name in names if is_hex(algorithm, name))
+        return found
 
     # --- writing --------------------------------------------------------------------------
 

@@ -229,18 +229,19 @@ class LocalIngest:
 
     def _open(self, total: int) -> None:
         name = layout.ingest_name(self._ref)
-        files.make_directory(self._parent, name)
+        new = files.make_directory(self._parent, name)
         self._directory = files.open_directory(self._parent, name)
-        known = read_text(self._directory, layout.REF) == self._ref
+        known = not new and read_text(self._directory, layout.REF) == self._ref
         if not known:
             _write_text(self._directory, layout.REF, self._ref)
             _write_text(self._directory, layout.STARTED_AT, layout.format_time(self._clock.now()))
         if total:
             _write_text(self._directory, layout.TOTAL, str(total))
         self._fd = _open_data(self._directory, keep=known)
-        for chunk in read_chunks(self._fd):
-            self._hasher.update(chunk)
-            self._offset += len(chunk)
+        if known:
+            for chunk in read_chunks(self._fd):
+                self._hasher.update(chunk)
+                self._offset += len(chunk)
 
     def _close_files(self) -> None:
         descriptors = (self._fd, self._directory)

@@ -191,6 +191,7 @@ class ContentSuite:
             ingests.append(ingest)
         store.publish(ingests, synced=True)
         assert {blob.digest for blob in store.walk()} == {Digest.of(data) for data in contents}
+        assert store.digests() == {str(Digest.of(data)) for data in contents}
         assert not store.status()
         for ingest in ingests:
             with pytest.raises(FailedPrecondition):

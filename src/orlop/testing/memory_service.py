@@ -42,6 +42,7 @@ from orlop.ports.service import (
 )
 from orlop.testing.images import build_image
 from orlop.testing.layers import file
+from orlop.testing.memory_leases import NOW, MemoryLeases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.ports.observe import LayerPhase, PullPhase
     from orlop.testing.images import BuiltImage
-
-NOW: Final = 1_700_000_000_000_000_000
-"""When everything happens, in nanoseconds since the epoch."""
 
 _ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 
@@ -80,7 +78,7 @@ def shelf() -> dict[str, BuiltImage]:
     }
 
 
-class MemoryService:
+class MemoryService(MemoryLeases):
     """An ``ImageService`` for tests.
 
     Args:
@@ -105,6 +103,7 @@ class MemoryService:
         *,
         accounts: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
+        super().__init__()
         self._available = dict(shelf() if available is None else available)
         self._accounts = dict(accounts or {})
         self._images: dict[Digest, Image] = {}

@@ -27,12 +27,16 @@ class MemorySnapshotRecords:
         """One snapshot."""
         return self._records.get((namespace, snapshotter, key))
 
-    async def snapshots(self, namespace: str, snapshotter: str = "") -> list[SnapshotRecord]:
-        """All of a namespace's snapshots (of one snapshotter, if named), by key."""
+    async def snapshots(
+        self, namespace: str, snapshotter: str = "", label: str = ""
+    ) -> list[SnapshotRecord]:
+        """All of a namespace's snapshots (of one snapshotter, with one label), by key."""
         return [
             record
             for (owner, keeper, _), record in sorted(self._records.items())
-            if owner == namespace and snapshotter in ("", keeper)
+            if owner == namespace
+            and snapshotter in ("", keeper)
+            and (not label or label in record.labels)
         ]
 
     async def chain(self, namespace: str, snapshotter: str, key: str) -> list[SnapshotRecord]:

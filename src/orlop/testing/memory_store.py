@@ -203,6 +203,10 @@ class MemoryStore:
             if found is not None:
                 yield found
 
+    def digests(self) -> set[str]:
+        """The digest of every blob, as text."""
+        return set(map(str, self.blobs))
+
     def ingest(self, ref: str, *, total: int = 0) -> MemoryIngest:
         """Open, or continue, the ingest ``ref``; raises as the port says."""
         if not 0 < len(ref) <= _REF_CHARACTERS:

@@ -38,7 +38,7 @@ from orlop.errors import (
     OrlopError,
     StoreCorrupt,
 )
-from orlop.linux import isolation, procs
+from orlop.linux import isolation, procs, seccomp
 from orlop.linux.files import as_store_error
 from orlop.model import treemanifest
 from orlop.model.mediatype import Compression
@@ -365,6 +365,8 @@ def _warm_up() -> None:
     "x".encode("ascii", "replace")
     os.strerror(1)
     treemanifest.block(b"x")
+    with suppress(OSError):  # a machine that is not known: the worker will say so
+        seccomp.program(os.uname().machine)
 
 
 def main() -> None:

@@ -77,6 +77,25 @@ async def test_the_library(tmp_path: Path, registry: FakeRegistry) -> None:
             await library.get(reference)
 
 
+async def test_what_is_leased_outlives_its_image(tmp_path: Path, registry: FakeRegistry) -> None:
+    reference = offer(registry, "app", "v1", IMAGE)
+    async with orlop.open(str(tmp_path / "root")) as library:
+        image = await library.pull(reference)
+        lease = await library.keep(reference)
+        assert await library.remove(image.id)
+        assert await library.images() == []
+        registry.clear_requests()
+        await library.pull(reference)
+        asked = [one.path for one in registry.requests if "/blobs/" in one.path]
+        assert asked == [], "all of it is here"
+        await library.remove(image.id)
+        await library.release(lease)
+        registry.clear_requests()
+        await library.pull(reference)
+        asked = [one.path for one in registry.requests if "/blobs/" in one.path]
+        assert len(asked) == 3, "config and layers"
+
+
 async def test_a_second_one_on_the_same_root(tmp_path: Path) -> None:
     async with orlop.open(str(tmp_path / "root")):
         with pytest.raises(StoreLocked):

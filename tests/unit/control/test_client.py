@@ -17,7 +17,7 @@ from orlop.control.client import ControlClient
 from orlop.plugins.host import Host, PluginState, Reloaded
 from orlop.ports.gc import Chain, Explanation, Link
 from orlop.ports.registry import Credentials
-from orlop.ports.service import CheckReport, ImageService, PullOptions
+from orlop.ports.service import CheckReport, ImageService, LeaseOptions, PullOptions
 from orlop.testing.images import build_image
 from orlop.testing.memory_service import Call
 
@@ -139,6 +139,20 @@ class TestPull:
             assert await other.running() == ends.service.pulls()
         ends.service.hold[APP].set()
         await pull
+
+
+class TestLeases:
+    async def test_there_and_back(self, ends: Ends) -> None:
+        options = LeaseOptions("mine", seconds=2.5, flat=True)
+        held = await as_service(ends.client).add_lease(["busybox", "app"], options, "builds")
+        assert list(await ends.client.leases("builds")) == [held]
+        assert list(await ends.service.leases("builds")) == [held]
+        assert await ends.client.leases() == ()
+        with pytest.raises(errors.AlreadyExists):
+            await ends.client.add_lease(["app"], options, "builds")
+        await ends.client.remove_lease("mine", "builds")
+        with pytest.raises(errors.NotFound):
+            await ends.client.remove_lease("mine", "builds")
 
 
 class TestReasons:

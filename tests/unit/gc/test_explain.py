@@ -16,18 +16,18 @@ from orlop.ports.metadata import (
     BlobRecord,
     ImageName,
     ImageRecord,
-    Inventory,
     Lease,
     Resource,
     SnapshotRecord,
     Target,
 )
+from tests.rigs.records import Records
 
 FS = "overlayfs"
 CONFIG, MANIFEST, LAYER = (Digest.of(word) for word in (b"config", b"manifest", b"layer"))
 CHAIN = str(Digest.of(b"chain"))
 NAME = "docker.io/library/app:1"
-INVENTORY = Inventory(
+RECORDS = Records(
     "k8s.io",
     names=(ImageName(NAME, Target("manifest", MANIFEST, 1), CONFIG),),
     records=(ImageRecord(CONFIG, MANIFEST, "linux/amd64", FS, CHAIN, "", 1, 1, synced=True),),
@@ -52,14 +52,14 @@ INVENTORY = Inventory(
 )
 
 
-def why(inventory: Inventory, node: refs.Node, *, now: int = 0, pull: str = "") -> Explanation:
-    graph = Graph(inventory)
+def why(records: Records, node: refs.Node, *, now: int = 0, pull: str = "") -> Explanation:
+    graph = Graph(records.inventory)
     roots = [*graph.roots(now), *([Root(node, "pull", pull)] if pull else [])]
     return explain(graph, node, roots, namespace="k8s.io")
 
 
 def test_a_layer_is_kept_by_a_name() -> None:
-    found = why(INVENTORY, refs.content(str(LAYER)))
+    found = why(RECORDS, refs.content(str(LAYER)))
     links = (
         Link("", "name", NAME),
         Link("target", "content", str(MANIFEST)),
@@ -72,21 +72,21 @@ def test_a_layer_is_kept_by_a_name() -> None:
 
 def test_a_parent_is_kept_by_what_stands_on_it() -> None:
     mount = SnapshotRecord(FS, "mount-1", 3, "view", CHAIN, {"orlop/mount.target": "/mnt"})
-    inventory = replace(INVENTORY, names=(), snapshots=(*INVENTORY.snapshots, mount))
+    inventory = replace(RECORDS, names=(), snapshots=(*RECORDS.snapshots, mount))
     (chain,) = why(inventory, refs.snapshot(FS, "base")).chains
     assert (chain.keeper, chain.id, chain.detail) == ("snapshot", "view", "/mnt")
     assert [link.by for link in chain.links] == ["", "parent", "parent"]
 
 
 def test_what_nothing_keeps_has_no_chain() -> None:
-    inventory = replace(INVENTORY, names=())
+    inventory = replace(RECORDS, names=())
     assert why(inventory, refs.content(str(LAYER))).chains == ()
     assert why(inventory, refs.content(str(LAYER)), pull="x").chains[0].id == "x"
 
 
 def test_a_lease_keeps_until_it_expires() -> None:
     inventory = replace(
-        INVENTORY,
+        RECORDS,
         names=(),
         leases=(Lease("short", expires_at=5), Lease("long", expires_at=9), Lease("gone", {}, 0, 1)),
         resources=tuple(
@@ -96,13 +96,13 @@ def test_a_lease_keeps_until_it_expires() -> None:
     found = why(inventory, refs.content(str(LAYER)), now=2)
     assert [chain.id for chain in found.chains] == ["long", "short"]
     assert found.expires_at == 9
-    for_ever = replace(inventory, names=INVENTORY.names)
+    for_ever = replace(inventory, names=RECORDS.names)
     assert why(for_ever, refs.content(str(LAYER)), now=2).expires_at == 0
 
 
 def test_a_flat_lease_keeps_parents_and_no_more() -> None:
     inventory = replace(
-        INVENTORY,
+        RECORDS,
         names=(),
         leases=(Lease("flat", {"containerd.io/gc.flat": "1"}),),
         resources=(
@@ -120,12 +120,12 @@ def test_a_flat_lease_keeps_parents_and_no_more() -> None:
 
 
 def test_one_chain_from_each_keeper_and_the_short_ones_first() -> None:
-    other = replace(INVENTORY.names[0], name="docker.io/library/app:2")
+    other = replace(RECORDS.names[0], name="docker.io/library/app:2")
     rooted = BlobRecord(LAYER, 30, {"containerd.io/gc.root": "now"})
     inventory = replace(
-        INVENTORY,
-        names=(*INVENTORY.names, other),
-        blobs=(*INVENTORY.blobs[:2], rooted),
+        RECORDS,
+        names=(*RECORDS.names, other),
+        blobs=(*RECORDS.blobs[:2], rooted),
     )
     found = why(inventory, refs.content(str(LAYER)))
     keepers = [(chain.keeper, chain.id) for chain in found.chains]
@@ -134,21 +134,21 @@ def test_one_chain_from_each_keeper_and_the_short_ones_first() -> None:
 
 @pytest.mark.parametrize("text", ["app:1", NAME, "docker.io/library/app:1"])
 def test_a_name_means_its_image(text: str) -> None:
-    assert select(Graph(INVENTORY), text) == [refs.image(FS, str(CONFIG))]
+    assert select(Graph(RECORDS.inventory), text) == [refs.image(FS, str(CONFIG))]
 
 
 @pytest.mark.parametrize(
     "text", [str(CONFIG), CONFIG.hex, CONFIG.hex[:9], f"sha256:{CONFIG.hex[:9]}"]
 )
 def test_an_id_means_the_image_and_its_config(text: str) -> None:
-    assert select(Graph(INVENTORY), text) == [
+    assert select(Graph(RECORDS.inventory), text) == [
         refs.image(FS, str(CONFIG)),
         refs.content(str(CONFIG)),
     ]
 
 
 def test_blobs_and_snapshots_have_names_of_their_own() -> None:
-    graph = Graph(INVENTORY)
+    graph = Graph(RECORDS.inventory)
     assert select(graph, LAYER.hex[:12]) == [refs.content(str(LAYER))]
     for text in ("base", f"{FS}/base"):
         assert select(graph, text) == [refs.snapshot(FS, "base")]
@@ -160,4 +160,4 @@ def test_blobs_and_snapshots_have_names_of_their_own() -> None:
 def test_a_start_that_several_digests_have() -> None:
     blobs = tuple(BlobRecord(Digest.of(bytes([n])), 1) for n in range(40))
     with pytest.raises(InvalidArgument, match="digests start with"):
-        select(Graph(replace(INVENTORY, blobs=blobs)), blobs[0].digest.hex[:1])
+        select(Graph(replace(RECORDS, blobs=blobs).inventory), blobs[0].digest.hex[:1])

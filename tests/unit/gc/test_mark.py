@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, get_args
 
 from orlop.gc import refs
 from orlop.gc.graph import Root
-from orlop.gc.mark import mark
+from orlop.gc.mark import mark as mark_inventory
 from orlop.model.digest import Digest
 from orlop.ports.metadata import (
     BlobRecord,
     Garbage,
     ImageName,
     ImageRecord,
-    Inventory,
     Lease,
     Resource,
     ResourceKind,
     SnapshotRecord,
     Target,
 )
+from tests.rigs.records import Records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orlop.ports.metadata import SnapshotKind
 
-EMPTY = Inventory("k8s.io", (), (), (), (), (), ())
+EMPTY = Records("k8s.io")
 FS = "overlayfs"
+
+
+def mark(records: Records, *, now: int, protected: Iterable[Root] = ()) -> Garbage:
+    return mark_inventory(records.inventory, now=now, protected=protected)
 
 
 def digest(word: str) -> Digest:
@@ -52,7 +58,7 @@ def image_name(name: str, word: str, target: str) -> ImageName:
     return ImageName(name, Target("index", digest(target), 1), digest(word))
 
 
-def image(word: str, name: str = "") -> Inventory:
+def image(word: str, name: str = "") -> Records:
     """An index, a manifest, a config and two layers, unpacked into two snapshots."""
     names = (image_name(name, word, f"{word}.index"),) if name else ()
     config = replace(blob(word), labels={f"containerd.io/gc.ref.snapshot.{FS}": f"{word}.2"})
@@ -71,8 +77,8 @@ def image(word: str, name: str = "") -> Inventory:
     )
 
 
-def both(left: Inventory, right: Inventory) -> Inventory:
-    return Inventory(
+def both(left: Records, right: Records) -> Records:
+    return Records(
         left.namespace,
         left.names + right.names,
         left.records + right.records,
@@ -83,7 +89,7 @@ def both(left: Inventory, right: Inventory) -> Inventory:
     )
 
 
-def leased(inventory: Inventory, resource: Resource, lease: Lease) -> Inventory:
+def leased(inventory: Records, resource: Resource, lease: Lease) -> Records:
     return replace(inventory, leases=(lease,), resources=((lease.id, resource),))
 
 

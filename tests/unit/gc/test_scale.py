@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -20,20 +20,23 @@ from orlop.ports.metadata import (
     BlobRecord,
     ImageName,
     ImageRecord,
-    Inventory,
     SnapshotRecord,
     Target,
 )
+from tests.rigs.records import Records
+
+if TYPE_CHECKING:
+    from orlop.ports.metadata import Inventory
 
 IMAGES: Final = 10_000
 BASES: Final = 50
 """Layers that images begin with; each image has three of its own."""
 
 SLACK: Final = 3.0
-MARK_SECONDS: Final = 1.0
-USAGE_SECONDS: Final = 3.0
-WHY_SECONDS: Final = 2.0
-MEGABYTES: Final = 150
+MARK_SECONDS: Final = 0.5
+USAGE_SECONDS: Final = 1.5
+WHY_SECONDS: Final = 0.6
+MEGABYTES: Final = 100
 """Beside the inventory."""
 
 FS: Final = "overlayfs"
@@ -74,15 +77,13 @@ def inventory() -> Inventory:
             name = f"registry.example/app{at}"
             texts = (f"{name}:v1", f"{name}@{manifest}", str(config))
             names += [ImageName(text, target, config) for text in texts]
-    return Inventory(
+    return Records(
         "k8s.io",
         tuple(names),
         tuple(records),
         tuple(blobs.values()),
         tuple(trees.values()),
-        (),
-        (),
-    )
+    ).inventory
 
 
 def test_marking(inventory: Inventory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,37 +7,56 @@ from typing import TYPE_CHECKING
 
 from orlop.gc import refs
 from orlop.gc.graph import Root
-from orlop.gc.sizes import disk_usage
+from orlop.gc.sizes import disk_usage as usage_of
 from orlop.model.digest import Digest
 from orlop.ports.metadata import (
     BlobRecord,
     ImageName,
     ImageRecord,
-    Inventory,
     Lease,
     Resource,
     SnapshotRecord,
     Target,
 )
+from tests.rigs.records import Records
 
 if TYPE_CHECKING:
-    from orlop.ports.gc import ImageUsage
+    from collections.abc import Sequence
+
+    from orlop.ports.gc import DiskUsage, ImageUsage
 
 FS = "overlayfs"
-EMPTY = Inventory("k8s.io", (), (), (), (), (), ())
+EMPTY = Records("k8s.io")
+
+
+def disk_usage(
+    records: Records,
+    *,
+    others: Sequence[Records] = (),
+    now: int,
+    protected: Sequence[Root] = (),
+    trash: int = 0,
+) -> DiskUsage:
+    return usage_of(
+        records.inventory,
+        others=[other.inventory for other in others],
+        now=now,
+        protected=protected,
+        trash=trash,
+    )
 
 
 def digest(word: str) -> Digest:
     return Digest.of(word.encode())
 
 
-def image(word: str, *layers: str, target: str = "") -> Inventory:
+def image(word: str, *layers: str, target: str = "") -> Records:
     """Config 1, manifest 10, layers 100 and snapshots 1000 bytes each."""
     config, manifest = digest(word), digest(f"{word}.manifest")
     chains = [f"{FS}-{'+'.join(layers[: n + 1])}" for n in range(len(layers))]
     labels = {"containerd.io/gc.ref.content.config": str(config)}
     labels |= {f"containerd.io/gc.ref.content.l.{n}": str(digest(x)) for n, x in enumerate(layers)}
-    return Inventory(
+    return Records(
         "k8s.io",
         names=(
             ImageName(
@@ -61,7 +80,7 @@ def image(word: str, *layers: str, target: str = "") -> Inventory:
     )
 
 
-def together(*inventories: Inventory) -> Inventory:
+def together(*inventories: Records) -> Records:
     return replace(
         EMPTY,
         names=tuple(one for inventory in inventories for one in inventory.names),

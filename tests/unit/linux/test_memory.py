@@ -53,3 +53,19 @@ def test_trimming_gives_free_pages_back() -> None:
         "assert rss() < before - 2000\n"  # pages
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_circles_are_looked_for_seldom_and_not_among_what_was_there() -> None:
+    program = (
+        "import gc\n"
+        "from orlop.linux.memory import keep_for_good, look_seldom_for_circles\n"
+        "looks = []\n"
+        "gc.callbacks.append(lambda phase, _: looks.append(phase))\n"
+        "look_seldom_for_circles()\n"
+        "kept = [[] for _ in range(15_000)]\n"
+        "assert not looks\n"
+        "keep_for_good()\n"
+        "assert gc.get_freeze_count() > len(kept)\n"
+        "assert len(gc.get_objects()) < len(kept)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

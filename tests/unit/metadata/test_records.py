@@ -39,6 +39,8 @@ async def test_blobs(store: MetadataStore, samples: Samples, clock: ManualClock)
         digest: await store.blob(NS, digest) for digest in digests[:2]
     }
     assert await store.blob(NS, digests[2]) is None
+    await store.put_blob("other", samples.blob("c"))
+    assert await store.blob_digests() == set(map(str, digests))
     clock.advance(1)
     await store.put_blob(NS, samples.blob("a", more="labels"))
     merged = await store.blob(NS, digests[0])
@@ -77,6 +79,17 @@ async def test_a_chain_is_topmost_first(store: MetadataStore, samples: Samples) 
     assert [one.key for one in await store.snapshots(NS)] == ["s1", "s2", "s3", "s4", "s5"]
     assert await store.snapshots(NS, "native") == []
     assert await store.directories("native") == set()
+
+
+async def test_snapshots_with_a_label(store: MetadataStore, samples: Samples) -> None:
+    """A value that looks like the key is none."""
+    for directory, labels in enumerate(({"a.b": "1"}, {"a.b": ""}, {"a": '"a.b":'}, {}), 1):
+        one = replace(samples.snapshot(f"s{directory}", directory), labels=labels)
+        await store.add_snapshot(NS, one)
+    assert [one.key for one in await store.snapshots(NS, FS, "a.b")] == ["s1", "s2"]
+    assert [one.key for one in await store.snapshots(NS, label="a")] == ["s3"]
+    assert not await store.snapshots(NS, "native", "a.b")
+    assert len(await store.snapshots(NS)) == 4
 
 
 async def test_what_snapshots_refuse(store: MetadataStore, samples: Samples) -> None:

@@ -171,6 +171,17 @@ def test_settled_layers_look_as_if_they_had_been_applied_in_order(overlay: Overl
     assert {"etc/only", "var/lib/old", "var/lib/new"} <= tree.keys()
 
 
+def test_a_root_needs_the_topmost_layer_alone(overlay: Overlay) -> None:
+    """Most layers imply no more; a mount of all layers below each would be dear."""
+    first, second = (overlay.make() for _ in range(2))
+    os.chmod(first.fs, 0o1750)
+    os.chown(first.fs, 5, 6)
+    lower = [first.fs, f"{first.root}/none"]
+    assert overlay.settle(second, lower, implied=[b"."], opaque=[])
+    found = os.stat(second.fs)
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o1750, 5, 6)
+
+
 def test_what_cannot_be_settled(overlay: Overlay) -> None:
     first, second, third = (overlay.stage([]) for _ in range(3))
     fill(first, {"file": "", "dir/x": ""})

@@ -492,3 +492,9 @@ def test_an_ingest_that_may_not_be_made_says_so(
 
     with file_events.watched(refuse), pytest.raises(PermissionDenied, match="open ingest"):
         store.ingest("layer")
+
+
+def test_what_lies_beside_blobs_has_no_digest(store: LocalBlobStore, root: Path) -> None:
+    put(store, DATA)
+    (root / "blobs" / "sha512" / DIGEST.hex).touch()
+    assert store.digests() == {str(DIGEST)}
