@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SNAPSHOTS: Final = "/snapshots"
 _BLOBS: Final = "/blobs/sha256"
+_BLOB: Final = "blob "
 
 
 @contextmanager
@@ -87,6 +88,10 @@ def _no_names(stack: ExitStack) -> None:
 
 def _no_snapshots_dir(stack: ExitStack) -> None:
     _without_fsync(stack, lambda what: what.endswith(_SNAPSHOTS))
+
+
+def _no_blob(stack: ExitStack) -> None:
+    _without_fsync(stack, lambda what: what.startswith(_BLOB))
 
 
 def _no_blobs_dir(stack: ExitStack) -> None:
@@ -171,6 +176,7 @@ STEPS: Final[dict[str, Callable[[ExitStack], None]]] = {
     "image-syncfs": _no_syncfs,
     "snapshot-rename-after-sync": _late_syncfs,
     "snapshots-dir-fsync": _no_snapshots_dir,
+    "blob-fsync": _no_blob,
     "blob-dir-fsync": _no_blobs_dir,
     "names-fsync": _no_names,
     "layout-fsync": _no_layout,
@@ -184,6 +190,7 @@ STEPS: Final[dict[str, Callable[[ExitStack], None]]] = {
 
 NEEDLESS: Final = {
     "snapshot-rename-after-sync": "a tree without a record is removed by the next start",
+    "blob-fsync": "the barrier covers it; pulls that have none are left to the simulation",
     "layout-fsync": "the barrier of the first pull covers the directories, too",
     "blob-rename-noreplace": "guards against other writers, not against power cuts",
 }

@@ -1,11 +1,13 @@
 """Opens what a power cut has left, with the real code, and judges what it shows.
 
-What is listed must be whole: every blob and every tree is compared, byte by byte, with what
-it must be. After a collection there is a file for every record and a record for every file.
+What is shown must be whole: every blob and every tree is compared, byte by byte, with what
+it must be. What was pulled without the barrier must have its blobs, and is shown only if it
+is whole. After a collection there is a file for every record and a record for every file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -31,14 +33,16 @@ from tests.crash.sim.workload import THERE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orlop.ports.metadata import Image, SnapshotRecord
-    from orlop.testing.images import BuiltImage
+    from orlop.linux.boot import Run
+    from orlop.ports.metadata import Image
     from tests.crash.sim.calls import Kernel
     from tests.crash.sim.disk import Call, Cell, Value
     from tests.rigs.small_store import SmallStore
 
 FIRST: Final = 1 << 20
 """Number of the first inode that a recovery makes; those of a second one come later."""
+
+_LOOKS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,14 @@ class Seen:
     Attributes:
         listed: what is there: image ids by name, and snapshots of clients.
         problems: what must never be.
-        trees: what must not be where pulls waited for the disk.
     """
 
     listed: Mapping[str, str]
     problems: tuple[str, ...] = ()
-    trees: tuple[str, ...] = ()
 
-    def broken(self, promised: Mapping[str, frozenset[str]], *, synced: bool) -> list[str]:
+    def broken(self, promised: Mapping[str, frozenset[str]]) -> list[str]:
         """One line for everything that is not as it must be."""
-        found = [*self.problems, *(self.trees if synced else ())]
-        return found or promises.broken(promised, self.listed)
+        return list(self.problems) or promises.broken(promised, self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,75 +102,102 @@ class Examiner:
         disk = Disk(cells, first=first)
         self._kernel.insert(disk)
         try:
-            seen = self._loop.run_until_complete(self._look(pull=pull))
+            seen = self._loop.run_until_complete(self._look(boot=f"after {first}", pull=pull))
         except OrlopError as error:
             seen = Seen({}, (f"it does not open: {type(error).__name__}: {error}",))
         return Examined(seen, disk.asked, disk.calls)
 
-    async def _look(self, *, pull: bool) -> Seen:
-        async with opened(self._registry) as store:
-            problems, trees = self._left(), []
+    async def _look(self, *, boot: str, pull: bool) -> Seen:
+        async with opened(self._registry, boot=boot) as (store, run):
+            problems = [*self._left(), *await self._shown(store)]
             listed: dict[str, str] = {}
-            for image in await store.service.images():
+            for image in await store.metadata.images(NAMESPACE):
                 names = [one.name for one in image.names if one.name in self._references]
                 listed.update((self._references[name], str(image.record.id)) for name in names)
-                bad, bad_trees = await self._image(store, image)
-                problems += bad
-                trees += bad_trees
+                problems += self._blobs(image)
             for record in await store.metadata.snapshots(NAMESPACE):
                 if record.kind == "active":
                     listed[record.key] = THERE
                     names = self._names(f"{SNAPSHOTS}/snapshots/{record.directory}")
                     if names != ["fs", "work"]:
                         problems.append(f"snapshot {record.key} has {names}, not fs and work")
+            problems += await self._accounts(store, records=True)
+            if run.lost_power:
+                problems += await self._doubted(store, run)
             await store.service.collect()
             problems += [*await self._accounts(store), *self._left()]
             if pull:
                 for name in self._images:
-                    image = await store.service.pull(reference(name))
-                    bad, bad_trees = await self._image(store, image)
-                    problems += [f"pulled again: {one}" for one in (*bad, *bad_trees)]
-            return Seen(listed, tuple(problems), tuple(trees))
+                    await store.service.pull(reference(name))
+                problems += [f"pulled again: {one}" for one in await self._shown(store)]
+                problems += await self._accounts(store)
+            return Seen(listed, tuple(problems))
 
-    async def _image(self, store: SmallStore, image: Image) -> tuple[list[str], list[str]]:
-        """What is wrong with the blobs of an image, and with its trees."""
+    async def _shown(self, store: SmallStore) -> list[str]:
+        """What is wrong with the images that kubelet is shown."""
+        return [
+            problem
+            for image in await store.service.images_for_node()
+            for problem in (*self._blobs(image), *await self._trees(store, image))
+        ]
+
+    async def _doubted(self, store: SmallStore, run: Run) -> list[str]:
+        """What was not synced is shown when it has been verified, if it is whole."""
+        for _ in range(_LOOKS):
+            if not run.lost_power:
+                break
+            await asyncio.sleep(1)
+        else:
+            return ["what was in doubt was never verified"]
+        shown = {str(image.record.id) for image in await store.service.images_for_node()}
+        return await self._shown(store) + [
+            f"{image.record.id} is whole, and hidden"
+            for image in await store.metadata.images(NAMESPACE)
+            if str(image.record.id) not in shown and not await self._trees(store, image)
+        ]
+
+    def _blobs(self, image: Image) -> list[str]:
+        """What is wrong with the blobs of an image."""
         expected = self._by_id.get(str(image.record.id))
         if expected is None:
-            return [f"nobody pulled {image.record.id}"], []
+            return [f"nobody pulled {image.record.id}"]
         blobs = {**expected.blobs, expected.digest: expected.manifest}
-        bad = [
+        return [
             f"blob {digest} of {image.record.id} has other bytes"
             for digest, data in blobs.items()
             if self._file(f"{BLOBS}/{digest.hex}") != data
         ]
-        chain = await store.metadata.chain(NAMESPACE, "overlayfs", image.record.chain_id)
-        return bad, self._trees(expected, chain[::-1])
 
-    def _trees(self, image: BuiltImage, chain: Sequence[SnapshotRecord]) -> list[str]:
-        if len(chain) != len(image.layers):
-            return [f"{image.id} has {len(chain)} layers, not {len(image.layers)}"]
+    async def _trees(self, store: SmallStore, image: Image) -> list[str]:
+        """What is wrong with the trees of an image."""
+        id_ = str(image.record.id)
+        layers = self._by_id[id_].layers if id_ in self._by_id else ()
+        chain = await store.metadata.chain(NAMESPACE, "overlayfs", image.record.chain_id)
+        if len(chain) != len(layers):
+            return [f"{id_} has {len(chain)} layers, not {len(layers)}"]
         bad = []
-        for record, layer in zip(chain, image.layers, strict=True):
+        for record, layer in zip(reversed(chain), layers, strict=True):
             home = f"{SNAPSHOTS}/snapshots/{record.directory}"
             if self._tree(f"{home}/fs") != tree(layer.diff_id):
-                bad.append(f"the tree {record.directory} of {image.id} is not whole")
+                bad.append(f"the tree {record.directory} of {id_} is not whole")
             manifest = hashlib.sha256(self._file(f"{home}/manifest") or b"").hexdigest()
             if record.labels.get(SNAPSHOT_MANIFEST, "").removeprefix("sha256:") != manifest:
                 bad.append(f"the manifest of the tree {record.directory} is not whole")
         return bad
 
-    async def _accounts(self, store: SmallStore) -> list[str]:
-        """A record for each file, and a file for each record."""
+    async def _accounts(self, store: SmallStore, *, records: bool = False) -> list[str]:
+        """A file for each record, and a record for each file unless only ``records`` count."""
         blobs = {one.digest.hex for one in await store.metadata.blobs(NAMESPACE)}
         trees = {str(one.directory) for one in await store.metadata.snapshots(NAMESPACE)}
         found = []
-        for what, records, place in (
+        for what, known, place in (
             ("blob", blobs, BLOBS),
             ("tree", trees, f"{SNAPSHOTS}/snapshots"),
         ):
             names = set(self._names(place))
-            found += [f"{what} {one} has no record" for one in sorted(names - records)]
-            found += [f"{what} {one} has a record and no file" for one in sorted(records - names)]
+            found += [f"{what} {one} has a record and no file" for one in sorted(known - names)]
+            if not records:
+                found += [f"{what} {one} has no record" for one in sorted(names - known)]
         return found
 
     def _left(self) -> list[str]:

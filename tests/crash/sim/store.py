@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import RegistryUnavailable
+from orlop.images.doubt import trusting
+from orlop.linux.boot import Run
 from orlop.model.mediatype import Compression
 from orlop.ports.unpack import Unpacked
+from orlop.pull.barrier import Barrier
 from orlop.snapshots import directories
 from orlop.snapshots.directories import Directories
 from orlop.snapshots.overlay import Overlay
@@ -147,8 +150,16 @@ class _Broken(Body):
 
 
 @asynccontextmanager
-async def opened(registry: Registry, *, barrier: bool = True) -> AsyncIterator[SmallStore]:
-    """Open the store on the disk that is in the kernel, as a start does."""
+async def opened(
+    registry: Registry, *, boot: str, barrier: bool = True
+) -> AsyncIterator[tuple[SmallStore, Run]]:
+    """Open the store on the disk that is in the kernel, as a start does.
+
+    Args:
+        registry: where images are from.
+        boot: id of the machine's run.
+        barrier: pulls wait for the disk.
+    """
     choice = Choice(
         sync=True,
         barrier=LocalBlobStore.sync if barrier else None,
@@ -156,7 +167,10 @@ async def opened(registry: Registry, *, barrier: bool = True) -> AsyncIterator[S
         trees=Trees(ROOT),
     )
     async with small_store(Path(ROOT), registry, ManualClock(), Places(), choice) as store:
-        yield store
+        run = Run(ROOT, boot)
+        sync = Barrier(store.blobs.sync).wait
+        async with trusting(store.service, store.metadata, run, sync, syncs=barrier):
+            yield store, run
 
 
 def mount_nothing() -> None:

@@ -30,6 +30,7 @@ THERE: Final = "there"
 _WORKS: Final = 9
 """Pieces of work in one run, besides the first pull."""
 
+_BOOT: Final = "worked"
 _UNSYNCED: Final = 4
 """Every so many runs pull without the barrier."""
 
@@ -41,12 +42,10 @@ class Recording:
     Attributes:
         calls: in order.
         marks: see ``promises``; each with the number of calls before it.
-        synced: pulls waited for the disk.
     """
 
     calls: Sequence[Call]
     marks: Sequence[tuple[int, str]]
-    synced: bool
 
     def promised(self, calls: int) -> Mapping[str, frozenset[str]]:
         """What was promised when so many calls had been made."""
@@ -71,7 +70,7 @@ def record(kernel: Kernel, seed: int, *, without: str = "") -> Recording:
             loop.run_until_complete(worker.run())
     finally:
         loop.close()
-    return Recording(kernel.disk.calls, worker.marks, synced)
+    return Recording(kernel.disk.calls, worker.marks)
 
 
 class _Worker:
@@ -91,7 +90,7 @@ class _Worker:
         left = _WORKS
         first = True
         while left:
-            async with opened(self._registry, barrier=self._synced) as store:
+            async with opened(self._registry, boot=_BOOT, barrier=self._synced) as (store, _):
                 if first:
                     await self._begin(store)
                     first = False
