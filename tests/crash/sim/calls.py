@@ -30,6 +30,7 @@ HOME: Final = "/simulated"
 """Where the disk's root is."""
 
 _FIRST: Final = 1 << 20
+_CHANGING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _DEVICE: Final = 4242
 _SECTOR: Final = 512
 _SHARED: Final = "-shm"
@@ -109,10 +110,12 @@ class Kernel:
             if part == "..":
                 inodes.pop()
                 name = ""
+        if name and not self.disk.attributes(inodes[-1]).is_directory:
+            raise _error(errno.ENOTDIR, path)
         return tuple(inodes), name
 
     def _child(self, directory: int, name: str, path: object) -> int:
-        if not self.disk.attributes(directory).is_directory:
+        if not self.disk.attributes(directory).is_directory:  # on the way
             raise _error(errno.ENOTDIR, path)
         found = self.disk.lookup(directory, name)
         if not found:
@@ -137,11 +140,31 @@ class Kernel:
             if not flags & os.O_CREAT:
                 raise _error(errno.ENOENT, path)
             found = self.disk.make(above[-1], name, stat.S_IFREG | mode & 0o7777)
-        if flags & os.O_DIRECTORY and not self.disk.attributes(found).is_directory:
+        directory = self.disk.attributes(found).is_directory
+        if flags & os.O_DIRECTORY and not directory:
             raise _error(errno.ENOTDIR, path)
+        if directory and flags & _CHANGING:
+            raise _error(errno.EISDIR, path)
         if flags & os.O_TRUNC and self.disk.size(found):
             self.disk.truncate(found, 0)
         return self._give(_Open((*above, found) if name else above))
+
+    def rename(self, old: tuple[bytes, int], new: tuple[bytes, int], *, noreplace: bool) -> int:
+        """See renameat2(2); each is a path and the directory that it begins at."""
+        source, target = self.parent(*old), self.parent(*new)
+        moved, replaced = self.disk.lookup(*source), self.disk.lookup(*target)
+        if not moved:
+            raise _error(errno.ENOENT)
+        if replaced and noreplace:
+            raise _error(errno.EEXIST)
+        if replaced == moved:
+            return 0
+        if replaced:
+            new_tree = self.disk.attributes(moved).is_directory
+            if new_tree != self.disk.attributes(replaced).is_directory:
+                raise _error(errno.ENOTDIR if new_tree else errno.EISDIR)
+        self.disk.rename(source, target)
+        return 0
 
     def dup(self, fd: int) -> int:
         """See dup(2)."""
@@ -301,12 +324,21 @@ def _replace_names(kernel: Kernel) -> None:
             raise _error(errno.EEXIST, path)
         kernel.disk.make(directory, name, stat.S_IFDIR | mode & 0o7777)
 
-    def remove(path: object, *, dir_fd: int | None = None) -> None:
-        kernel.inode(path, dir_fd)
+    def rmdir(path: object, *, dir_fd: int | None = None) -> None:
+        if not kernel.disk.attributes(kernel.inode(path, dir_fd)).is_directory:
+            raise _error(errno.ENOTDIR, path)
+        kernel.disk.remove(*kernel.parent(path, dir_fd))
+
+    def unlink(path: object, *, dir_fd: int | None = None) -> None:
+        if kernel.disk.attributes(kernel.inode(path, dir_fd)).is_directory:
+            raise _error(errno.EISDIR, path)
         kernel.disk.remove(*kernel.parent(path, dir_fd))
 
     def listdir(path: object) -> list[str]:
-        return kernel.disk.names(kernel.inode(path))
+        inode = kernel.inode(path)
+        if not kernel.disk.attributes(inode).is_directory:
+            raise _error(errno.ENOTDIR, path)
+        return kernel.disk.names(inode)
 
     def scandir(path: object) -> _Entries:
         disk, inode = kernel.disk, kernel.inode(path)
@@ -319,8 +351,8 @@ def _replace_names(kernel: Kernel) -> None:
         return bool(kernel.inode(path, dir_fd))
 
     _replace(kernel, "mkdir", mkdir)
-    _replace(kernel, "rmdir", remove)
-    _replace(kernel, "unlink", remove)
+    _replace(kernel, "rmdir", rmdir)
+    _replace(kernel, "unlink", unlink)
     _replace(kernel, "listdir", listdir)
     _replace(kernel, "scandir", scandir)
     _replace(kernel, "access", access)
@@ -387,28 +419,13 @@ def _replace_attributes(kernel: Kernel) -> None:
 def _replace_library(kernel: Kernel) -> None:
     """Functions of the C library: they return -1 and leave their errno."""
 
-    def failing(work: Callable[[], int]) -> int:
-        try:
-            return work()
-        except OSError as error:
-            ctypes.set_errno(error.errno or errno.EIO)
-            return -1
-
     def renameat2(olddirfd: int, old: bytes, newdirfd: int, new: bytes, flags: int) -> int:
-        def rename() -> int:
-            source, target = kernel.parent(old, olddirfd), kernel.parent(new, newdirfd)
-            if not kernel.disk.lookup(*source):
-                raise _error(errno.ENOENT)
-            if flags & files.RENAME_NOREPLACE and kernel.disk.lookup(*target):
-                raise _error(errno.EEXIST)
-            kernel.disk.rename(source, target)
-            return 0
-
-        return failing(rename)
+        noreplace = bool(flags & files.RENAME_NOREPLACE)
+        return kernel.rename((old, olddirfd), (new, newdirfd), noreplace=noreplace)
 
     def openat2(_: int, dirfd: int, path: bytes, how: int, __: int) -> int:
         asked = files._OpenHow.from_address(how)
-        return failing(lambda: kernel.open(path, asked.flags, asked.mode, dirfd))
+        return kernel.open(path, asked.flags, asked.mode, dirfd)
 
     def syncfs(fd: int) -> int:
         kernel.inode(fd)
@@ -419,8 +436,27 @@ def _replace_library(kernel: Kernel) -> None:
         """Hints to the kernel, and space that is kept: they change no byte."""
         return 0
 
-    files._renameat2 = renameat2  # type: ignore[assignment]
-    files._openat2 = openat2  # type: ignore[assignment]
-    files._syncfs = syncfs  # type: ignore[assignment]
-    files._sync_file_range = nothing  # type: ignore[assignment]
-    files._fallocate = nothing
+    answers: dict[str, tuple[int, Callable[..., int]]] = {
+        "_renameat2": (0, renameat2),
+        "_openat2": (1, openat2),
+        "_syncfs": (0, syncfs),
+        "_sync_file_range": (0, nothing),
+        "_fallocate": (0, nothing),
+    }
+    for name, (at, answer) in answers.items():
+        vars(files)[name] = _either(at, answer, vars(files)[name])
+
+
+def _either(at: int, answer: Callable[..., int], real: Callable[..., int]) -> Callable[..., int]:
+    """Let ``answer`` serve descriptors of the disk, which are the argument number ``at``."""
+
+    def either(*arguments: int) -> int:
+        if arguments[at] < _FIRST:
+            return real(*arguments)
+        try:
+            return answer(*arguments)
+        except OSError as error:
+            ctypes.set_errno(error.errno or errno.EIO)
+            return -1
+
+    return either
