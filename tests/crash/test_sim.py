@@ -48,7 +48,7 @@ def test_what_a_power_cut_may_leave_is_put_right() -> None:
 def test_a_missing_step_is_seen_and_seen_again(step: str, model: str) -> None:
     done = _sim("--seed", "7", "--model", model, "--without", step)
     assert done.returncode == 1, done.stdout + done.stderr
-    state, problem = re.findall(r"^VIOLATION (.*)\n +(.*)$", done.stdout, re.MULTILINE)[0]
+    state, problem = re.findall(r"^VIOLATION (.*)\n +(.*)$", done.stderr, re.MULTILINE)[0]
     again = _sim("--replay", state, "--without", step)
     assert again.returncode == 1, again.stdout + again.stderr
     assert problem in again.stdout.splitlines()

@@ -193,7 +193,7 @@ class SmallStore:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Fittings:
     """What a small store is made with.
 
     Attributes:
@@ -213,15 +213,15 @@ class Choice:
 
 @asynccontextmanager
 async def small_store(
-    root: Path, shelf: Shelf, clock: Clock, places: Places, choice: Choice = Choice()
+    root: Path, shelf: Shelf, clock: Clock, places: Places, fittings: Fittings = Fittings()
 ) -> AsyncIterator[SmallStore]:
     """Start the service on ``root`` as ``orlop.builtin`` does; it ends with the block."""
     path = str(root / "db" / "meta.db")
-    async with MetadataStore.open(path, clock, sync=choice.sync) as metadata:
-        snapshots = SnapshotService(choice.trees or Overlay(str(root)), metadata, clock)
+    async with MetadataStore.open(path, clock, sync=fittings.sync) as metadata:
+        snapshots = SnapshotService(fittings.trees or Overlay(str(root)), metadata, clock)
         await snapshots.recover()
         snapshotters = {snapshots.name: snapshots}
-        trash = Trash([snapshots.staging.empty_trash], free_share=lambda: choice.free)
+        trash = Trash([snapshots.staging.empty_trash], free_share=lambda: fittings.free)
         with LocalBlobStore(str(root / "content"), clock=clock) as blobs:
             collector = Collector(
                 metadata,
@@ -239,11 +239,11 @@ async def small_store(
                     registry=shelf,
                     store=blobs,
                     metadata=metadata,
-                    unpacker=choice.unpacker or OneFile(),
+                    unpacker=fittings.unpacker or OneFile(),
                     protector=collector,
                     observer=Observers({}),
                     clock=clock,
-                    barrier=Barrier(partial(choice.barrier, blobs)) if choice.barrier else None,
+                    barrier=Barrier(partial(fittings.barrier, blobs)) if fittings.barrier else None,
                     free_bytes=lambda: 1 << 40,
                 ),
                 PullSettings(),

@@ -130,6 +130,9 @@ class Disk:
     def read(self, inode: int, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer at its end."""
         end = min(offset + count, self.size(inode))
+        index, start = divmod(offset, BLOCK)
+        if start + end - offset <= BLOCK:
+            return self._block(inode, index)[start : max(start, start + end - offset)]
         pieces = []
         while offset < end:
             index, start = divmod(offset, BLOCK)
@@ -209,8 +212,8 @@ class Disk:
         if cell in self._own:
             return self._own[cell]
         value = self._given.get(cell)
-        if cell[1] < self._first:
-            self.asked.setdefault(cell, value)
+        if cell[1] < self._first and cell not in self.asked:
+            self.asked[cell] = value
         return value
 
     def _block(self, inode: int, index: int) -> bytes:

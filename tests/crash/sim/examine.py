@@ -33,7 +33,6 @@ from tests.crash.sim.workload import THERE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orlop.linux.boot import Run
     from orlop.ports.metadata import Image
     from tests.crash.sim.calls import Kernel
     from tests.crash.sim.disk import Call, Cell, Value
@@ -42,7 +41,8 @@ if TYPE_CHECKING:
 FIRST: Final = 1 << 20
 """Number of the first inode that a recovery makes; those of a second one come later."""
 
-_LOOKS: Final = 100
+_PATIENCE: Final = 100.0
+"""Seconds that a background check may take; nobody waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Examiner:
 
     async def _look(self, *, boot: str, pull: bool) -> Seen:
         async with opened(self._registry, boot=boot) as (store, run):
+            doubted = run.lost_power
             problems = [*self._left(), *await self._shown(store)]
             listed: dict[str, str] = {}
             for image in await store.metadata.images(NAMESPACE):
@@ -122,8 +123,10 @@ class Examiner:
                     if names != ["fs", "work"]:
                         problems.append(f"snapshot {record.key} has {names}, not fs and work")
             problems += await self._accounts(store, records=True)
-            if run.lost_power:
-                problems += await self._doubted(store, run)
+            if doubted:
+                await asyncio.sleep(_PATIENCE)
+                problems += await self._shown(store)
+            problems += await self._hidden(store)
             await store.service.collect()
             problems += [*await self._accounts(store), *self._left()]
             if pull:
@@ -141,16 +144,10 @@ class Examiner:
             for problem in (*self._blobs(image), *await self._trees(store, image))
         ]
 
-    async def _doubted(self, store: SmallStore, run: Run) -> list[str]:
-        """What was not synced is shown when it has been verified, if it is whole."""
-        for _ in range(_LOOKS):
-            if not run.lost_power:
-                break
-            await asyncio.sleep(1)
-        else:
-            return ["what was in doubt was never verified"]
+    async def _hidden(self, store: SmallStore) -> list[str]:
+        """What is whole, and not shown to kubelet."""
         shown = {str(image.record.id) for image in await store.service.images_for_node()}
-        return await self._shown(store) + [
+        return [
             f"{image.record.id} is whole, and hidden"
             for image in await store.metadata.images(NAMESPACE)
             if str(image.record.id) not in shown and not await self._trees(store, image)

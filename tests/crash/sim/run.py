@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ class Tally:
         distinct: disks that differ in anything, each round for itself.
         opened: disks that differ in something that was read, and were opened.
         pulled: those of them on which all images were pulled again.
-        violations: what was wrong, with what it takes to see it again.
+        violations: states that were not as they must be.
     """
 
     rounds: int = 0
@@ -98,7 +99,7 @@ class Tally:
     distinct: int = 0
     opened: int = 0
     pulled: int = 0
-    violations: list[str] = field(default_factory=list)
+    violations: int = 0
 
     @property
     def total(self) -> int:
@@ -160,9 +161,10 @@ def run(plan: Plan) -> Tally:
     with simulation() as kernel, steps.left_out(_in_recovery(plan.without)):
         examiner = Examiner(kernel)
         number = plan.first
-        while tally.total < plan.states and len(tally.violations) < plan.most:
+        while tally.total < plan.states and tally.violations < plan.most:
             seed = plan.seed + number
             _Round(plan, seed, record(kernel, seed, without=plan.without), examiner, tally).run()
+            print(f"{tally.total} of {plan.states} states", file=sys.stderr, flush=True)
             number += plan.every
     return tally
 
@@ -231,7 +233,7 @@ class _Round:
 
     def _enough(self) -> bool:
         tally, plan = self._tally, self._plan
-        return tally.total >= plan.states or len(tally.violations) >= plan.most
+        return tally.total >= plan.states or tally.violations >= plan.most
 
     def _look(
         self,
@@ -303,5 +305,6 @@ class _Round:
         problems = seen.broken(promised)
         if problems and not self._enough():
             where = f"{before}/{cut}" if before else str(cut)
-            lines = "\n    ".join((f"{self._seed} {where}", *problems))
-            self._tally.violations.append(lines)
+            self._tally.violations += 1
+            lines = (f"VIOLATION {self._seed} {where}", *problems)
+            print("\n    ".join(lines), file=sys.stderr, flush=True)

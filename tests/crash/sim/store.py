@@ -22,7 +22,7 @@ from orlop.testing.images import BuiltImage, build_image, build_layer
 from orlop.testing.layers import file
 from orlop.testing.manual_clock import ManualClock
 from tests.crash.sim.calls import HOME
-from tests.rigs.small_store import Body, Choice, Places, Shelf, ShelfRemote, small_store
+from tests.rigs.small_store import Body, Fittings, Places, Shelf, ShelfRemote, small_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -160,13 +160,13 @@ async def opened(
         boot: id of the machine's run.
         barrier: pulls wait for the disk.
     """
-    choice = Choice(
+    fittings = Fittings(
         sync=True,
         barrier=LocalBlobStore.sync if barrier else None,
         unpacker=Hands(),
         trees=Trees(ROOT),
     )
-    async with small_store(Path(ROOT), registry, ManualClock(), Places(), choice) as store:
+    async with small_store(Path(ROOT), registry, ManualClock(), Places(), fittings) as store:
         run = Run(ROOT, boot)
         sync = Barrier(store.blobs.sync).wait
         async with trusting(store.service, store.metadata, run, sync, syncs=barrier):

@@ -31,7 +31,7 @@ _WORKS: Final = 9
 """Pieces of work in one run, besides the first pull."""
 
 _BOOT: Final = "worked"
-_UNSYNCED: Final = 4
+_UNSYNCED: Final = 9
 """Every so many runs pull without the barrier."""
 
 

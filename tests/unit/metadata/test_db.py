@@ -389,6 +389,22 @@ async def test_a_full_disk_can_be_lived_with(tmp_path: Path) -> None:
         await database.close()
 
 
+@pytest.mark.row("L03")
+@pytest.mark.root
+async def test_a_full_disk_can_be_opened_again(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    with small_disk(mount):
+        path = mount / "meta.db"
+        acknowledged = acknowledged_before_a_kill(path)
+        with pytest.raises(OSError, match="No space"):
+            (mount / "filler").write_bytes(bytes(17 << 20))
+        database = await Database.open(str(path))
+        assert acknowledged <= await database.read(count) <= acknowledged + 1
+        await database.write(lambda db: db.execute("DELETE FROM blob").fetchall())
+        assert await database.read(count) == 0
+        await database.close()
+
+
 @pytest.mark.row("L05")
 async def test_nothing_is_written_after_the_disk_failed(database: Database) -> None:
     def fail(connection: apsw.Connection) -> None:
