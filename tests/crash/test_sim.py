@@ -34,6 +34,7 @@ def _sim(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.row("L07")
 def test_what_a_power_cut_may_leave_is_put_right() -> None:
     done = _sim("--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr

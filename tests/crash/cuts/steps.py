@@ -119,6 +119,10 @@ def _shared_blocks(stack: ExitStack) -> None:
     _replace(stack, db, "_PARAMETERS", "psow=1")
 
 
+def _log_goes_on(stack: ExitStack) -> None:
+    _replace(stack, db, "_restart_log", lambda _: None)
+
+
 def _transaction_first(stack: ExitStack) -> None:
     """Trees and blobs get their names when the record is there already."""
     publish = MetadataStore.publish
@@ -184,14 +188,16 @@ STEPS: Final[dict[str, Callable[[ExitStack], None]]] = {
     "transaction-last": _transaction_first,
     "wal-synchronous-full": _no_full,
     "wal-own-blocks": _shared_blocks,
+    "wal-restart": _log_goes_on,
     "removal-transaction-first": _files_first,
 }
 """By name; ``names-fsync`` is both of ``snapshots-dir-fsync`` and ``blob-dir-fsync``."""
 
 NEEDLESS: Final = {
+    "wal-restart": "only a second power cut, of the start after the first, can miss it",
     "snapshot-rename-after-sync": "a tree without a record is removed by the next start",
     "blob-fsync": "the barrier covers it; pulls that have none are left to the simulation",
     "layout-fsync": "the barrier of the first pull covers the directories, too",
     "blob-rename-noreplace": "guards against other writers, not against power cuts",
 }
-"""Steps that no power cut can miss while all others are taken, and why."""
+"""Steps that no power cut of these rigs can miss while all others are taken, and why."""

@@ -42,8 +42,8 @@ _CUT_AGAIN: Final = 100
 
 _INSTANTS_AGAIN: Final = 12
 _PER_INSTANT_AGAIN: Final = 2
-_SETTINGS: Final = frozenset({"wal-own-blocks"})
-"""Steps that are a setting of SQLite's, with which it reads what it has written."""
+_OF_A_START: Final = frozenset({"wal-own-blocks", "wal-restart"})
+"""Steps of recovery, too: SQLite reads with the settings that it has written with."""
 
 _PULL_AGAIN: Final = 50
 """On one of so many disks that are opened all images are pulled again."""
@@ -189,7 +189,7 @@ def replay(seed: int, cuts: Sequence[Cut], *, without: str = "") -> list[str]:
 
 def _in_recovery(step: str) -> str:
     """A step that recovery leaves out, too, as the one program would that does not have it."""
-    return step if step in _SETTINGS else ""
+    return step if step in _OF_A_START else ""
 
 
 def _model_at(cut: Cut, cells: Mapping[Cell, Value], done: Sequence[Call]) -> Model:

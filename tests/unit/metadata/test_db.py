@@ -85,6 +85,7 @@ async def test_a_transaction_writes_nothing_of_those_before_it_again(
     assert count(apsw.Connection(str(copy))) == 1
 
 
+@pytest.mark.row("L07")
 async def test_after_a_power_failure_neither_does_the_next_run(
     database: Database, path: Path, tmp_path: Path
 ) -> None:
