@@ -296,7 +296,7 @@ def _restart_log(connection: apsw.Connection) -> None:
     what was appended would then be in one block with a transaction that was acknowledged.
     """
     # Without space for that, what is to be removed must still be removable.
-    with suppress(apsw.FullError):
+    with suppress(StoreFull), _translated(connection):
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
 
