@@ -48,7 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the first round of work")
     parser.add_argument("--model", choices=list(MODELS), default="", help="of the disk; all")
     parser.add_argument("--without", choices=list(STEPS), default="", help="leave a step out")
-    parser.add_argument("--honesty", action="store_true", help="leave out each step in turn")
+    parser.add_argument("--honesty", action="store_true", help="each step, or that one, in a table")
     parser.add_argument("--processes", type=int, default=_PROCESSES, help="how many work at once")
     parser.add_argument("--replay", default="", metavar="STATE", help="make this state again")
     return parser.parse_args()
@@ -96,7 +96,7 @@ def _honest(plan: Plan, processes: int) -> bool:
     blind = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, spawn, max_tasks_per_child=1) as pool:
-        for step in STEPS:
+        for step in [plan.without] if plan.without else STEPS:
             seed = _UNSYNCED.get(step, plan.seed)
             plans = [Plan(seed, plan.states, (model,), step, most=1) for model in plan.models]
             found = [tally.total if tally.violations else 0 for tally in pool.map(run, plans)]
