@@ -56,6 +56,7 @@ crash: .venv/development ## kill, fail and cut the power of stores; POINTS=, STA
 	$(BIN)/python -m pytest tests/crash
 	$(BIN)/python -m tests.crash.kills --points $(POINTS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.errnos --injections $(POINTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.crash.sim $(if $(SEED),--seed $(SEED))
 	for fs in ext4 xfs btrfs; do for rig in block clones; do \
 	    $(BIN)/python -m tests.crash.cuts --rig $$rig --fs $$fs --states $(STATES) \
 	        $(if $(SEED),--seed $(SEED)) || exit 1; \

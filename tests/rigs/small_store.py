@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import NotFound
@@ -38,7 +39,7 @@ from orlop.testing.images import BuiltIndex
 from orlop.unpack.decompress import by_content, sniff
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from orlop.model.descriptor import Descriptor
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from orlop.ports.clock import Clock
     from orlop.ports.registry import Credentials, Traffic
     from orlop.ports.snapshots import Mount
-    from orlop.ports.unpack import UnpackJob, UnpackProgress
+    from orlop.ports.unpack import Unpacker, UnpackJob, UnpackProgress
+    from orlop.snapshots.service import Format
     from orlop.testing.images import BuiltImage
 
 FILE_BYTES = 4096
@@ -176,6 +178,7 @@ class SmallStore:
     service: LocalImageService
     metadata: MetadataStore
     blobs: LocalBlobStore
+    snapshots: SnapshotService
     collector: Collector
     trash: Trash
 
@@ -189,16 +192,36 @@ class SmallStore:
         return {int(name) for name in os.listdir(home)}
 
 
+@dataclass(frozen=True)
+class Fittings:
+    """What a small store is made with.
+
+    Attributes:
+        free: share of the disk that is free.
+        sync: the database waits for the disk.
+        barrier: pulls wait for the disk; None: they sync their blobs one by one.
+        unpacker: fills trees; None is ``OneFile``.
+        trees: keeps them; None is ``Overlay``.
+    """
+
+    free: float = 1.0
+    sync: bool = False
+    barrier: Callable[[LocalBlobStore], None] | None = lambda _: None
+    unpacker: Unpacker | None = None
+    trees: Format | None = None
+
+
 @asynccontextmanager
 async def small_store(
-    root: Path, shelf: Shelf, clock: Clock, places: Places, *, free: float = 1.0
+    root: Path, shelf: Shelf, clock: Clock, places: Places, fittings: Fittings = Fittings()
 ) -> AsyncIterator[SmallStore]:
     """Start the service on ``root`` as ``orlop.builtin`` does; it ends with the block."""
-    async with MetadataStore.open(str(root / "db" / "meta.db"), clock, sync=False) as metadata:
-        snapshots = SnapshotService(Overlay(str(root)), metadata, clock)
+    path = str(root / "db" / "meta.db")
+    async with MetadataStore.open(path, clock, sync=fittings.sync) as metadata:
+        snapshots = SnapshotService(fittings.trees or Overlay(str(root)), metadata, clock)
         await snapshots.recover()
         snapshotters = {snapshots.name: snapshots}
-        trash = Trash([snapshots.staging.empty_trash], free_share=lambda: free)
+        trash = Trash([snapshots.staging.empty_trash], free_share=lambda: fittings.free)
         with LocalBlobStore(str(root / "content"), clock=clock) as blobs:
             collector = Collector(
                 metadata,
@@ -216,11 +239,11 @@ async def small_store(
                     registry=shelf,
                     store=blobs,
                     metadata=metadata,
-                    unpacker=OneFile(),
+                    unpacker=fittings.unpacker or OneFile(),
                     protector=collector,
                     observer=Observers({}),
                     clock=clock,
-                    barrier=Barrier(lambda: None),
+                    barrier=Barrier(partial(fittings.barrier, blobs)) if fittings.barrier else None,
                     free_bytes=lambda: 1 << 40,
                 ),
                 PullSettings(),
@@ -246,4 +269,4 @@ async def small_store(
                 clock=clock,
             )
             async with trash.running():
-                yield SmallStore(root, service, metadata, blobs, collector, trash)
+                yield SmallStore(root, service, metadata, blobs, snapshots, collector, trash)

@@ -217,6 +217,7 @@ class Database:
             with _translated(self._write):
                 if unclean:
                     _check(self._write, self._path)
+                    _restart_log(self._write)
                 migrate(self._write)
             _reserve(f"{self._path}-wal")
             if new:
@@ -285,6 +286,18 @@ def _reserve(path: str) -> None:
             raise
     finally:
         os.close(fd)
+
+
+def _restart_log(connection: apsw.Connection) -> None:
+    """Bring into the database what the log has; the next transaction begins the log anew.
+
+    SQLite fills a transaction's last block with a copy of its end, so as not to write that
+    block again. The rest of that copy follows the barrier, and may be lost with the power:
+    what was appended would then be in one block with a transaction that was acknowledged.
+    """
+    # Without space for that, what is to be removed must still be removable.
+    with suppress(StoreFull), _translated(connection):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
 
 def _size(path: str) -> int:

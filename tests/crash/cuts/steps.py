@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SNAPSHOTS: Final = "/snapshots"
 _BLOBS: Final = "/blobs/sha256"
+_BLOB: Final = "blob "
 
 
 @contextmanager
@@ -89,6 +90,10 @@ def _no_snapshots_dir(stack: ExitStack) -> None:
     _without_fsync(stack, lambda what: what.endswith(_SNAPSHOTS))
 
 
+def _no_blob(stack: ExitStack) -> None:
+    _without_fsync(stack, lambda what: what.startswith(_BLOB))
+
+
 def _no_blobs_dir(stack: ExitStack) -> None:
     _without_fsync(stack, lambda what: what.endswith(_BLOBS))
 
@@ -112,6 +117,10 @@ def _no_full(stack: ExitStack) -> None:
 
 def _shared_blocks(stack: ExitStack) -> None:
     _replace(stack, db, "_PARAMETERS", "psow=1")
+
+
+def _log_goes_on(stack: ExitStack) -> None:
+    _replace(stack, db, "_restart_log", lambda _: None)
 
 
 def _transaction_first(stack: ExitStack) -> None:
@@ -171,6 +180,7 @@ STEPS: Final[dict[str, Callable[[ExitStack], None]]] = {
     "image-syncfs": _no_syncfs,
     "snapshot-rename-after-sync": _late_syncfs,
     "snapshots-dir-fsync": _no_snapshots_dir,
+    "blob-fsync": _no_blob,
     "blob-dir-fsync": _no_blobs_dir,
     "names-fsync": _no_names,
     "layout-fsync": _no_layout,
@@ -178,13 +188,16 @@ STEPS: Final[dict[str, Callable[[ExitStack], None]]] = {
     "transaction-last": _transaction_first,
     "wal-synchronous-full": _no_full,
     "wal-own-blocks": _shared_blocks,
+    "wal-restart": _log_goes_on,
     "removal-transaction-first": _files_first,
 }
 """By name; ``names-fsync`` is both of ``snapshots-dir-fsync`` and ``blob-dir-fsync``."""
 
 NEEDLESS: Final = {
+    "wal-restart": "only a second power cut, of the start after the first, can miss it",
     "snapshot-rename-after-sync": "a tree without a record is removed by the next start",
+    "blob-fsync": "the barrier covers it; pulls that have none are left to the simulation",
     "layout-fsync": "the barrier of the first pull covers the directories, too",
     "blob-rename-noreplace": "guards against other writers, not against power cuts",
 }
-"""Steps that no power cut can miss while all others are taken, and why."""
+"""Steps that no power cut of these rigs can miss while all others are taken, and why."""

@@ -85,6 +85,32 @@ async def test_a_transaction_writes_nothing_of_those_before_it_again(
     assert count(apsw.Connection(str(copy))) == 1
 
 
+@pytest.mark.row("L07")
+async def test_after_a_power_failure_neither_does_the_next_run(
+    database: Database, path: Path, tmp_path: Path
+) -> None:
+    block = 4096
+    await database.write(insert)
+    log = path.with_name("meta.db-wal").read_bytes()
+    again = tmp_path / "again" / "meta.db"
+    put_file(again, path.read_bytes())
+    # What fills the log up to a new block follows the barrier, and is lost.
+    again.with_name("meta.db-wal").write_bytes(log[: len(log) // block * block])
+    copy = tmp_path / "meta.db"
+    second = await Database.open(str(again))
+    try:
+        before = again.with_name("meta.db-wal").read_bytes()
+        copy.write_bytes(again.read_bytes())
+        await second.write(partial(insert, digest="e"))
+        after = again.with_name("meta.db-wal").read_bytes()
+    finally:
+        await second.close()
+    # The power fails again while the first block is written that the log gets now.
+    at = next(at for at in range(0, len(after), block) if before[at:][:block] != after[at:][:block])
+    copy.with_name("meta.db-wal").write_bytes(after[:at] + b"\xff" * block + before[at + block :])
+    assert count(apsw.Connection(str(copy))) == 1
+
+
 async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     def fail(connection: apsw.Connection) -> None:
         insert(connection)
@@ -361,6 +387,22 @@ async def test_a_full_disk_can_be_lived_with(tmp_path: Path) -> None:
         assert await database.read(count) == 0  # removing works when nothing else does
         filler.unlink()
         await database.write(lambda db: insert(db, "big", "x" * 100_000))
+        await database.close()
+
+
+@pytest.mark.row("L03")
+@pytest.mark.root
+async def test_a_full_disk_can_be_opened_again(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    with small_disk(mount):
+        path = mount / "meta.db"
+        acknowledged = acknowledged_before_a_kill(path)
+        with pytest.raises(OSError, match="No space"):
+            (mount / "filler").write_bytes(bytes(17 << 20))
+        database = await Database.open(str(path))
+        assert acknowledged <= await database.read(count) <= acknowledged + 1
+        await database.write(lambda db: db.execute("DELETE FROM blob").fetchall())
+        assert await database.read(count) == 0
         await database.close()
 
 
