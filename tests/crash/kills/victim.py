@@ -205,6 +205,8 @@ def _others() -> list[int]:
             continue
         if group == ours:
             continue
-        if os.waitpid(pid, os.WNOHANG)[0] == 0:
-            left.append(pid)
+        # It may have ended below a parent of its own since its name was read.
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                left.append(pid)
     return left
