@@ -103,6 +103,9 @@ def as_store_error(error: apsw.Error, code: int = 0) -> OrlopError:
     if extended == apsw.SQLITE_IOERR_SHMSIZE:
         # SQLite calls it an I/O error when there is no space for the WAL's index.
         return StoreFull(message, hint="free space or inodes, or run `orlop gc`")
+    if extended == apsw.SQLITE_READONLY_DIRECTORY:
+        # EACCES for a journal or a log that is to be made.
+        return PermissionDenied(message, hint="let the daemon's user write beside the database")
     for kinds, kind, hint in _ERRORS:
         if isinstance(error, kinds):
             return kind(message, hint=hint)

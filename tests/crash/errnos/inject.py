@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _PULL_SHARE: Final = 0.1
 _DATABASE: Final = "meta.db"
+_PROBE: Final = "directory"
+"""The only change of an overlay that the daemon itself makes, and its name there."""
+
 _SAID_LIMIT: Final = 2000
 
 
@@ -86,7 +89,9 @@ def inject(rig: Rig, injection: Injection) -> Outcome:
     if error not in ERRNOS[change.call]:
         # The threads came in another order than at the rehearsal.
         return Outcome("void", violations=tuple(found))
-    allowed = may_say(change.call, error, database=_DATABASE in change.name)
+    allowed = may_say(
+        change.call, error, database=_DATABASE in change.name, probe=change.name == _PROBE
+    )
     if len(work.adds) > 1:
         allowed |= {"Unavailable"}  # what a pull hears of the other's failure
     kind, wrong = judge_words(said, allowed)

@@ -6,13 +6,16 @@
  * Each role counts for itself. At the call that is chosen the process waits, before or
  * after the call, until it is killed or let go; or the call is not made and fails.
  *
- * What is on another file system than the store (device) is nobody's business here.
+ * What is on another file system than the store (device) is nobody's business here. An
+ * overlay is the store's: what is changed there is changed in its upper directory. Only
+ * where the machine's own root is one, that one is not.
  */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +34,7 @@
 enum { NOBODY, DAEMON, SERVER, WORKER, ROLES };
 enum { BEFORE, AFTER, INSTEAD };
 enum { RUNNING, HELD, RELEASED };
+enum { CREATE = 6 }; /* FSCONFIG_CMD_CREATE: overlayfs makes its work directory then */
 #define ENTRIES 8192
 #define NAME 56
 
@@ -40,7 +45,7 @@ struct entry {
 };
 
 struct control {
-    uint64_t device;
+    uint64_t device, root;
     uint32_t role, number, when, error; /* which call, and what to do there */
     uint32_t state, reached;
     uint32_t logging, logged;
@@ -77,12 +82,20 @@ __attribute__((constructor)) static void load(void)
 /* The harness forks the daemon, which says so itself. */
 void changes_become(int who) { role = who; }
 
+static int on_overlay(int fd)
+{
+    struct statfs system;
+    return fd >= 0 && fstatfs(fd, &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
 static int on_fd(int fd)
 {
     struct stat found;
     int before = errno;
-    int ours = role && fstat(fd, &found) == 0 && found.st_dev == control->device &&
-               (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode));
+    int ours = role && fstat(fd, &found) == 0 &&
+               (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode)) &&
+               (found.st_dev == control->device ||
+                (found.st_dev != control->root && on_overlay(fd)));
     errno = before;
     return ours;
 }
@@ -103,8 +116,15 @@ static int on_path(int directory, const char *path)
         strcpy(above, "/");
     else
         *slash = 0;
-    if (fstatat(directory, above, &found, 0) == 0)
+    if (fstatat(directory, above, &found, 0) == 0) {
         ours = found.st_dev == control->device;
+        if (!ours && found.st_dev != control->root) {
+            int fd = syscall(SYS_openat, directory, above, O_PATH | O_CLOEXEC, 0);
+            ours = on_overlay(fd);
+            if (fd >= 0)
+                close(fd);
+        }
+    }
     errno = before;
     return ours;
 }
@@ -319,6 +339,9 @@ long syscall(long number, ...)
     } else if (number == SYS_renameat2) {
         call = "renameat2", path = (const char *)a[3];
         ours = on_path(a[2], path);
+    } else if (number == SYS_fsconfig) {
+        call = "fsconfig", path = "overlay";
+        ours = role == DAEMON && a[1] == CREATE;
     }
     AROUND(long, ours, call, fd, path, real(number, a[0], a[1], a[2], a[3], a[4], a[5]))
 }

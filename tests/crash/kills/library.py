@@ -64,6 +64,7 @@ class _Entry(ctypes.Structure):
 class _Control(ctypes.Structure):
     _fields_ = (
         ("device", ctypes.c_uint64),
+        ("root", ctypes.c_uint64),
         ("role", ctypes.c_uint32),
         ("number", ctypes.c_uint32),
         ("when", ctypes.c_uint32),
@@ -88,8 +89,8 @@ class Control:
         self._library = ctypes.CDLL(str(compiled()))
 
     def watch(self, place: Path) -> None:
-        """Count changes of the file system that ``place`` is on."""
-        self._page.device = os.stat(place).st_dev
+        """Count changes of the file system that ``place`` is on, and of overlays."""
+        self._page.device, self._page.root = os.stat(place).st_dev, os.stat("/").st_dev
 
     def arm(
         self,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -39,18 +38,22 @@ _CLONE_NEWNS: Final = 0x20000
 
 @dataclass
 class Rig:
-    """Made by ``rig``."""
+    """Made by ``rig``.
+
+    Attributes:
+        home: where stores are; nothing else is there.
+        log: standard error of the last victim, on another file system.
+        address: of the registry.
+        control: says where changes are disturbed.
+        expected: the images of an undisturbed store, by their repositories.
+    """
 
     home: Path
+    log: Path
     address: str
     control: Control
     expected: dict[str, Expectation] = field(default_factory=dict)
     _templates: set[str] = field(default_factory=set)
-
-    @property
-    def log(self) -> Path:
-        """Standard error of the last victim."""
-        return self.home / "log"
 
     def name(self, repository: str) -> str:
         """The image's name."""
@@ -138,13 +141,15 @@ def rig() -> Iterator[Rig]:
     adopt_orphans()
     leave_namespaces(_CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    home = Path(tempfile.mkdtemp(prefix="kills-"))
+    own = Path(tempfile.mkdtemp(prefix="kills-"))
+    home = own / "disk"
+    home.mkdir()
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "kills", str(home)], check=True)
         with works.registry() as address:
             control = Control()
             control.watch(home)
-            made = Rig(home, address, control)
+            made = Rig(home, own / "log", address, control)
             whole = home / "whole"
             asyncio.run(works.WORKS[-1].prepare(whole, address))
             for full, expectation in asyncio.run(captured(whole)).items():
@@ -154,7 +159,7 @@ def rig() -> Iterator[Rig]:
             yield made
     finally:
         subprocess.run(["umount", "--lazy", str(home)], check=False)
-        os.rmdir(home)
+        shutil.rmtree(own)
 
 
 def _end(_: int, __: FrameType | None) -> None:

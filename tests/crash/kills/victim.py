@@ -61,7 +61,17 @@ class Victim:
             if self._reaped():
                 return "ended"
             time.sleep(_POLL_SECONDS)
+        self._tell_where()
         return "hangs"
+
+    def _tell_where(self) -> None:
+        """Have it write down in its log what all its threads do."""
+        size = self.log.stat().st_size
+        os.kill(self.pid, signal.SIGUSR1)
+        for _ in range(round(_GONE_SECONDS / _POLL_SECONDS)):
+            if self._reaped() or self.log.stat().st_size > size:
+                return
+            time.sleep(_POLL_SECONDS)
 
     def children(self) -> list[int]:
         """Its fork-server, then the workers."""
@@ -157,7 +167,7 @@ def _live(
     """What the forked process does; never returns."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(fd, 2)
-    faulthandler.dump_traceback_later(DEADLINE - 2)
+    faulthandler.register(signal.SIGUSR1)
     program = control.program()
     control.become(Role.DAEMON)
 

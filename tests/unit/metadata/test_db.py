@@ -420,6 +420,12 @@ def test_what_sqlite_calls_an_io_error_is_what_the_system_says(
     assert type(as_store_error(error, code)) is kind
 
 
+def test_a_directory_in_which_sqlite_may_not_make_its_log_is_not_a_failed_disk() -> None:
+    error = apsw.ReadOnlyError("attempt to write a readonly database")
+    error.extendedresult = apsw.SQLITE_READONLY_DIRECTORY  # type: ignore[attr-defined]  # by SQLite
+    assert type(as_store_error(error)) is PermissionDenied
+
+
 def test_a_failed_barrier_of_sqlite_is_a_failed_disk_whatever_the_system_says() -> None:
     error = apsw.IOError("disk I/O error")
     error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # set by SQLite
