@@ -9,7 +9,7 @@ import pytest
 from tests.crash.errnos.cases import ERRNOS, may_say
 from tests.crash.errnos.inject import injections, judge_words
 from tests.crash.kills.campaign import summary
-from tests.crash.kills.library import Change, Role, When
+from tests.crash.kills.library import Change, Kind, Role, When
 from tests.crash.kills.sweep import points
 from tests.crash.kills.traced import seen_by_strace
 
@@ -40,10 +40,19 @@ def test_only_a_change_of_a_worker_kills_workers_alone() -> None:
 
 
 def test_every_change_fails_with_each_of_its_errnos() -> None:
-    found = injections(_REHEARSED, 1)
+    found = injections({Kind.CHANGE: _REHEARSED}, 1)
     assert len(found) == 4 * len(ERRNOS["open"]) + 3 * len(ERRNOS["write"])
     last = {one.error for one in found if (one.role, one.number) == (Role.WORKER, 3)}
     assert last == {errno.errorcode[error] for error in ERRNOS["write"]}
+
+
+def test_every_need_fails_for_want_of_something() -> None:
+    needs = {"pull": [_OPEN, Change(Role.SERVER, "fork", "")]}
+    found = injections({Kind.NEED: needs}, 1)
+    assert {(one.role, one.error) for one in found} == {
+        *((Role.DAEMON, error) for error in ("EMFILE", "ENFILE", "ENOMEM")),
+        *((Role.SERVER, error) for error in ("EAGAIN", "ENOMEM")),
+    }
 
 
 @pytest.mark.parametrize(

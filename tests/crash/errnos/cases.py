@@ -2,14 +2,16 @@
 
 Sources: the ERRORS sections of open(2), mkdir(2), rename(2), unlink(2), link(2), symlink(2),
 mknod(2), write(2), truncate(2), fallocate(2), chmod(2), chown(2), utimensat(2), setxattr(2),
-fsync(2), syncfs(2), sync_file_range(2), umount(2), fsconfig(2). Those that tell of the caller's own
-mistakes (EBADF, EFAULT, EINVAL) are left out.
+fsync(2), syncfs(2), sync_file_range(2), umount(2), fsconfig(2), and for what takes
+descriptors, processes and threads socket(2), fork(2), pthread_create(3). Those that tell of
+the caller's own mistakes (EBADF, EFAULT, EINVAL) are left out.
 """
 
 from __future__ import annotations
 
 from errno import (
     EACCES,
+    EAGAIN,
     EDQUOT,
     EINTR,
     EIO,
@@ -22,6 +24,8 @@ from errno import (
     EROFS,
 )
 from typing import Final
+
+from tests.crash.kills.library import Kind
 
 _FULL: Final = (ENOSPC, EDQUOT)
 _NAMES: Final = (*_FULL, EIO, EROFS, ENOMEM, EACCES, EPERM)
@@ -50,6 +54,9 @@ ERRNOS: Final[dict[str, tuple[int, ...]]] = {
 }
 """By the calls that ``changes.c`` tells of."""
 
+_DESCRIPTORS: Final = (EMFILE, ENFILE, ENOMEM)
+_PROCESSES: Final = {"fork": (EAGAIN, ENOMEM), "pthread_create": (EAGAIN,)}
+
 BARRIERS: Final = frozenset({"fsync", "fdatasync", "syncfs"})
 REMOVALS: Final = frozenset({"unlink", "unlinkat", "rmdir"})
 
@@ -57,8 +64,13 @@ _SAID: Final = {
     **dict.fromkeys(_FULL, "StoreFull"),
     **dict.fromkeys((EIO, EROFS), "StoreIO"),
     **dict.fromkeys((EACCES, EPERM), "PermissionDenied"),
-    **dict.fromkeys((EMFILE, ENFILE, ENOMEM, EINTR), "Unavailable"),
+    **dict.fromkeys((EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN), "Unavailable"),
 }
+
+
+def errnos_of(kind: Kind, call: str) -> tuple[int, ...]:
+    """With which a call can fail, as a change or as one that takes what is short."""
+    return ERRNOS[call] if kind is Kind.CHANGE else _PROCESSES.get(call, _DESCRIPTORS)
 
 
 def may_say(call: str, error: int, *, database: bool, probe: bool = False) -> frozenset[str]:
@@ -76,6 +88,10 @@ def may_say(call: str, error: int, *, database: bool, probe: bool = False) -> fr
         said.add("Unavailable")
     if call.endswith("setxattr") and error == ENOSPC:
         said.add("LimitExceeded")  # as long as the disk has space, it is the inode that has none
+    if call == "pthread_create":
+        said |= {"RuntimeError", "Internal"}  # what asyncio and the start of a plugin make of it
+    if call in ("socket", "epoll_create1"):
+        said.add("RegistryUnavailable")
     if probe and error == EROFS:
         said.add("FailedPrecondition")  # what overlayfs says when its upper directory is no good
     return frozenset(said)

@@ -3,8 +3,9 @@
  * Preloaded into a daemon, its fork-server and its workers. All of them share one page
  * with the harness (struct control; tests/crash/kills/library.py has the same in Python),
  * which is mapped when the library is loaded and so works behind a worker's fences, too.
- * Each role counts for itself. At the call that is chosen the process waits, before or
- * after the call, until it is killed or let go; or the call is not made and fails.
+ * Each role counts for itself. Counted are changes, or needs: calls that take something of
+ * which there may be no more. At the call that is chosen the process waits, before or after
+ * the call, until it is killed or let go; or the call is not made and fails.
  *
  * What is on another file system than the store (device) is nobody's business here. An
  * overlay is the store's: what is changed there is changed in its upper directory. Only
@@ -33,6 +34,7 @@
 
 enum { NOBODY, DAEMON, SERVER, WORKER, ROLES };
 enum { BEFORE, AFTER, INSTEAD };
+enum { CHANGE, NEED };
 enum { RUNNING, HELD, RELEASED };
 enum { CREATE = 6 }; /* FSCONFIG_CMD_CREATE: overlayfs makes its work directory then */
 #define ENTRIES 8192
@@ -46,7 +48,7 @@ struct entry {
 
 struct control {
     uint64_t device, root;
-    uint32_t role, number, when, error; /* which call, and what to do there */
+    uint32_t kind, role, number, when, error; /* which call, and what to do there */
     uint32_t state, reached;
     uint32_t logging, logged;
     uint32_t counts[ROLES];
@@ -92,7 +94,7 @@ static int on_fd(int fd)
 {
     struct stat found;
     int before = errno;
-    int ours = role && fstat(fd, &found) == 0 &&
+    int ours = role && control->kind == CHANGE && fstat(fd, &found) == 0 &&
                (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode)) &&
                (found.st_dev == control->device ||
                 (found.st_dev != control->root && on_overlay(fd)));
@@ -106,7 +108,7 @@ static int on_path(int directory, const char *path)
     struct stat found;
     char above[4096];
     int before = errno, ours = 0;
-    if (!role || !path || strlen(path) >= sizeof above)
+    if (!role || control->kind != CHANGE || !path || strlen(path) >= sizeof above)
         return 0;
     strcpy(above, path);
     char *slash = strrchr(above, '/');
@@ -129,6 +131,9 @@ static int on_path(int directory, const char *path)
     return ours;
 }
 
+/* A call that takes a descriptor, a process or a thread, which there may be no more of. */
+static int need(void) { return role && control->kind == NEED; }
+
 static void hold(void)
 {
     struct timespec pause = {0, 200000};
@@ -146,7 +151,7 @@ static void note(const char *call, int fd, const char *name)
     struct entry *entry = &control->log[at];
     entry->role = role;
     snprintf(entry->call, sizeof entry->call, "%s", call);
-    if (!name && role == DAEMON) {
+    if (!name && fd >= 0 && role == DAEMON) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t length = readlink(link, target, sizeof target - 1);
         target[length > 0 ? length : 0] = 0;
@@ -304,7 +309,7 @@ BY_PATH(utimensat, at,
         va_start(list, flags);                                                                     \
         mode_t mode = va_arg(list, mode_t);                                                        \
         va_end(list);                                                                              \
-        AROUND(int, CHANGES(flags) && on_path(directory, path), "open", -1, path,                  \
+        AROUND(int, need() || (CHANGES(flags) && on_path(directory, path)), "open", -1, path,      \
                real(__VA_ARGS__, mode))                                                            \
     }
 
@@ -313,7 +318,49 @@ OPENS(open64, AT_FDCWD, (const char *path, int flags, ...), path, flags)
 OPENS(openat, at, (int at, const char *path, int flags, ...), at, path, flags)
 OPENS(openat64, at, (int at, const char *path, int flags, ...), at, path, flags)
 
-/* Calls that the C library has no function for; those that change no file pass. */
+#define TAKES(name, parameters, arguments)                                                         \
+    int name parameters                                                                            \
+    {                                                                                              \
+        static int(*real) parameters;                                                              \
+        if (!real)                                                                                 \
+            real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                                     \
+        AROUND(int, need(), #name, -1, NULL, real arguments)                                       \
+    }
+
+TAKES(socket, (int domain, int type, int protocol), (domain, type, protocol))
+TAKES(socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds))
+TAKES(pipe2, (int fds[2], int flags), (fds, flags))
+TAKES(epoll_create1, (int flags), (flags))
+TAKES(eventfd, (unsigned int count, int flags), (count, flags))
+TAKES(fork, (void), ())
+
+int fcntl(int fd, int command, ...)
+{
+    static int (*real)(int, int, ...);
+    if (!real)
+        real = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl");
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    AROUND(int, need() && command == F_DUPFD_CLOEXEC, "fcntl", -1, NULL,
+           real(fd, command, argument))
+}
+
+/* It returns its error. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *argument)
+{
+    static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (!real)
+        real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(
+            RTLD_NEXT, "pthread_create");
+    if (need() && arrive("pthread_create", -1, NULL) == INSTEAD)
+        return control->error;
+    return real(thread, attributes, run, argument);
+}
+
+/* Calls that the C library has no function for; all others pass. */
 long syscall(long number, ...)
 {
     static long (*real)(long, ...);
@@ -329,7 +376,7 @@ long syscall(long number, ...)
     const char *call = "syscall", *path = NULL;
     if (number == SYS_openat2) {
         call = "open", path = (const char *)a[1];
-        ours = role && CHANGES(*(uint64_t *)a[2]) && on_path(a[0], path);
+        ours = need() || (CHANGES(*(uint64_t *)a[2]) && on_path(a[0], path));
     } else if (number == 452) { /* fchmodat2 */
         call = "fchmodat", path = (const char *)a[1];
         ours = on_path(a[0], path);
@@ -341,7 +388,11 @@ long syscall(long number, ...)
         ours = on_path(a[2], path);
     } else if (number == SYS_fsconfig) {
         call = "fsconfig", path = "overlay";
-        ours = role == DAEMON && a[1] == CREATE;
+        ours = role == DAEMON && control->kind == CHANGE && a[1] == CREATE;
+    } else if (number == SYS_pidfd_open || number == SYS_fsopen || number == SYS_fsmount ||
+               number == SYS_open_tree) {
+        call = number == SYS_pidfd_open ? "pidfd_open" : "mount";
+        ours = need();
     }
     AROUND(long, ours, call, fd, path, real(number, a[0], a[1], a[2], a[3], a[4], a[5]))
 }

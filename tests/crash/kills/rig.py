@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.linux.isolation import leave_namespaces
 from tests.crash.invariants import Expectation, captured, violations
 from tests.crash.kills import work as works
-from tests.crash.kills.library import Change, Control, Role
+from tests.crash.kills.library import Change, Control, Kind, Role
 from tests.crash.kills.victim import Victim, adopt_orphans, fork
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class Rig:
             again=again,
         )
 
-    def rehearse(self, work: Work) -> list[Change]:
-        """All changes that ``work`` makes when nobody disturbs it."""
+    def rehearse(self, work: Work, kind: Kind) -> list[Change]:
+        """All changes that ``work`` makes, or needs that it has, when nobody disturbs it."""
         root = self.store(work)
-        self.control.arm(log=True)
+        self.control.arm(kind=kind, log=True)
         victim = self.fork(root, work)
         if victim.wait() != "ended" or victim.end() or victim.words()[-1:] != ["closed"]:
             raise AssertionError(f"{work.name}: {victim.said}: {self.log.read_text()}")
@@ -93,8 +93,8 @@ class Rig:
             raise AssertionError(f"{work.name}, undisturbed: {found}")
         return changes
 
-    def rehearsed(self, record: Path) -> dict[str, list[Change]]:
-        """The changes of all works, from ``record``, which the first to ask for it makes.
+    def rehearsed(self, record: Path, kind: Kind = Kind.CHANGE) -> dict[str, list[Change]]:
+        """The changes or needs of all works, from ``record``, which the first to ask makes.
 
         Threads take turns in other ways each time; all who share the trials, and whoever
         continues them, must have the same list.
@@ -108,7 +108,7 @@ class Rig:
                     name: [Change(Role(role), call, path) for role, call, path in changes]
                     for name, changes in json.loads(text).items()
                 }
-            found = {work.name: self.rehearse(work) for work in works.WORKS}
+            found = {work.name: self.rehearse(work, kind) for work in works.WORKS}
             json.dump({name: list(map(astuple, made)) for name, made in found.items()}, file)
             return found
 

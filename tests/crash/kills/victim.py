@@ -169,7 +169,6 @@ def _live(
     os.dup2(fd, 2)
     faulthandler.register(signal.SIGUSR1)
     program = control.program()
-    control.become(Role.DAEMON)
 
     def say(*words: object) -> None:
         os.write(told, (" ".join(map(str, words)).replace("\n", " ") + "\n").encode())
@@ -188,7 +187,10 @@ def _live(
         say("closed")
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner() as runner:
+            runner.get_loop()  # without which there is no daemon
+            control.become(Role.DAEMON)
+            runner.run(run())
     except OrlopError as error:
         say("ended", type(error).__name__, error)
     except BaseException as error:  # noqa: BLE001 - ditto
