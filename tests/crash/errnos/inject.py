@@ -105,7 +105,9 @@ def inject(rig: Rig, injection: Injection) -> Outcome:
     kind, wrong = judge_words(said, allowed)
     found += wrong
     log = rig.log.read_text(errors="replace")
-    if "Traceback" in log:
+    # An interpreter that cannot start says so in its own way.
+    starting = injection.kind is Kind.NEED and change.role is Role.SERVER
+    if "Traceback" in log and not starting:
         found.append("a traceback was logged")
     # A removal needs descriptors itself; what it leaves goes with the next start.
     removal = change.call in REMOVALS or any(": remove " in line for line in said)
