@@ -185,6 +185,7 @@ def _live(
                     say("again" if attempt else "done")
                     break
         say("closed")
+        os._exit(0)  # what the loop does at its own end is not the store's
 
     try:
         with asyncio.Runner() as runner:
