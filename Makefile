@@ -5,6 +5,7 @@ REF ?=
 SECONDS ?= 60
 COUNT ?= 500
 POINTS ?= 2000
+INJECTIONS ?= 5000
 STATES ?= 1000
 
 BIN := .venv/bin
@@ -52,10 +53,10 @@ bench: .venv/development ## pulls in turns with other programs, on fresh file sy
 	$(BIN)/python -m bench.download
 	$(BIN)/python -m bench.scale --json .cache/bench/scale.json
 
-crash: .venv/development ## kill, fail and cut the power of stores; POINTS=, STATES=, SEED=N (root; takes hours)
+crash: .venv/development ## kill, fail and cut the power of stores; POINTS=, INJECTIONS=, STATES=, SEED=N (root; takes hours)
 	$(BIN)/python -m pytest tests/crash
 	$(BIN)/python -m tests.crash.kills --points $(POINTS) $(if $(SEED),--seed $(SEED))
-	$(BIN)/python -m tests.crash.errnos --injections $(POINTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.crash.errnos --injections $(INJECTIONS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.sim $(if $(SEED),--seed $(SEED))
 	for fs in ext4 xfs btrfs; do for rig in block clones; do \
 	    $(BIN)/python -m tests.crash.cuts --rig $$rig --fs $$fs --states $(STATES) \

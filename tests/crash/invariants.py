@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Final, cast
 import apsw
 
 from orlop.app import Stock, opened, with_directories
-from orlop.builtin import CONTENT, IMAGES, METADATA, SNAPSHOTTER, builtin
+from orlop.builtin import CONTENT, IMAGES, METADATA, SNAPSHOTTER, UNPACK, builtin
 from orlop.config.schema import Config
 from orlop.errors import OrlopError
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.plugins.registration import Registration
 from orlop.ports.metadata import Usage
 from orlop.store import layout
+from orlop.unpack.pool import WorkerPool
 from tests.rigs.tree import differences, tree
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def insight(root: Path, *, stock: Stock | None = None) -> AsyncIterator[In
 
     needs = (CONTENT, METADATA, SNAPSHOTTER, IMAGES)
     probe = Registration("io.orlop.test.v1", "insight", look, requires=needs)
-    own = stock.registrations if stock else builtin()
+    own = stock.registrations if stock else _patient()
     config = with_directories(Config(), root=str(root), state=str(root / "state"))
     async with opened(config, Stock((*own, probe))) as app:
         (context,) = found
@@ -116,6 +117,17 @@ async def insight(root: Path, *, stock: Stock | None = None) -> AsyncIterator[In
             cast("LocalBlobStore", context.one_of(CONTENT)),
             cast("Mapping[str, Snapshotter]", context.all_of(SNAPSHOTTER)),
         )
+
+
+def _patient() -> tuple[Registration, ...]:
+    """What is in the box, but no fork-server before somebody pulls: most judges do not."""
+
+    @asynccontextmanager
+    async def unpack(_: Context) -> AsyncIterator[WorkerPool]:
+        async with WorkerPool() as pool:
+            yield pool
+
+    return tuple(replace(one, init=unpack) if one.type == UNPACK else one for one in builtin())
 
 
 async def captured(root: Path) -> dict[str, Expectation]:

@@ -9,8 +9,9 @@ import pytest
 from tests.crash.errnos.cases import ERRNOS, may_say
 from tests.crash.errnos.inject import injections, judge_words
 from tests.crash.kills.campaign import summary
-from tests.crash.kills.library import Change, Role, When
+from tests.crash.kills.library import Change, Kind, Role, When
 from tests.crash.kills.sweep import points
+from tests.crash.kills.traced import seen_by_strace
 
 _OPEN = Change(Role.DAEMON, "open", "lock")
 _WRITE = Change(Role.WORKER, "write", "")
@@ -39,10 +40,19 @@ def test_only_a_change_of_a_worker_kills_workers_alone() -> None:
 
 
 def test_every_change_fails_with_each_of_its_errnos() -> None:
-    found = injections(_REHEARSED, 1)
+    found = injections({Kind.CHANGE: _REHEARSED}, 1)
     assert len(found) == 4 * len(ERRNOS["open"]) + 3 * len(ERRNOS["write"])
     last = {one.error for one in found if (one.role, one.number) == (Role.WORKER, 3)}
     assert last == {errno.errorcode[error] for error in ERRNOS["write"]}
+
+
+def test_every_need_fails_for_want_of_something() -> None:
+    needs = {"pull": [_OPEN, Change(Role.SERVER, "fork", "")]}
+    found = injections({Kind.NEED: needs}, 1)
+    assert {(one.role, one.error) for one in found} == {
+        *((Role.DAEMON, error) for error in ("EMFILE", "ENFILE", "ENOMEM")),
+        *((Role.SERVER, error) for error in ("EAGAIN", "ENOMEM")),
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,6 +68,13 @@ def test_every_change_fails_with_each_of_its_errnos() -> None:
 )
 def test_what_may_be_said(call: str, error: int, allowed: str) -> None:
     assert may_say(call, error, database=False) == {allowed}
+
+
+def test_errors_that_can_mean_something_else() -> None:
+    assert may_say("open", errno.EIO, database=True) == {"StoreIO", "Unavailable"}
+    assert may_say("fsetxattr", errno.ENOSPC, database=False) == {"StoreFull", "LimitExceeded"}
+    tried = may_say("mkdirat", errno.EROFS, database=False, probe=True)
+    assert tried == {"StoreIO", "FailedPrecondition"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +101,31 @@ def test_a_disk_that_failed_need_not_be_used_again() -> None:
 
 def test_a_summary_counts() -> None:
     lines: list[dict[str, object]] = [
-        {"kind": "ended", "at": "a", "violations": []},
-        {"kind": "ended", "at": "b", "violations": ["x"]},
+        {"kind": "ended", "at": "a", "seconds": 1.5, "violations": []},
+        {"kind": "ended", "at": "b", "seconds": 0.5, "violations": ["x"]},
     ]
-    assert summary(lines) == ["2 trials at 2 kinds of changes: 1 with a violation", "  2 ended"]
+    assert summary(lines) == [
+        "2 trials at 2 kinds of changes: 1 with a violation",
+        "2 seconds in all processes",
+        "  2 ended",
+    ]
+
+
+_TRACE = """
+10 openat(3</store>, "lock", O_RDWR|O_CREAT|O_CLOEXEC, 0600) = 4</store/lock>
+10 openat(3</store>, "lock", O_RDONLY|O_CLOEXEC) = 5</store/lock>
+11 write(9<socket:[77]>, "GET", 3) = 3
+11 write(2</tmp/log>, "word", 4) = 4
+11 write(6</etc/a>, "data", 4 <unfinished ...>
+10 futimens(4</store/lock>, NULL) = 0
+11 <... write resumed>) = 4
+12 ioctl(7</store/a>, FICLONE, 8</store/b>) = -1 EOPNOTSUPP (Operation not supported)
+12 ioctl(7</store/a>, TCGETS, 0x7ffd) = -1 ENOTTY (Inappropriate ioctl for device)
+12 renameat(3</store>, "a", 3</store>, "b") = 0
+11 +++ exited with 0 +++
+"""
+
+
+def test_what_strace_sees() -> None:
+    seen = seen_by_strace(_TRACE.splitlines(), log="/tmp/log")
+    assert seen == {"openat": 1, "write": 1, "utimensat": 1, "ioctl": 1, "renameat2": 1}

@@ -103,6 +103,9 @@ def as_store_error(error: apsw.Error, code: int = 0) -> OrlopError:
     if extended == apsw.SQLITE_IOERR_SHMSIZE:
         # SQLite calls it an I/O error when there is no space for the WAL's index.
         return StoreFull(message, hint="free space or inodes, or run `orlop gc`")
+    if extended == apsw.SQLITE_READONLY_DIRECTORY:
+        # EACCES for a journal or a log that is to be made.
+        return PermissionDenied(message, hint="let the daemon's user write beside the database")
     for kinds, kind, hint in _ERRORS:
         if isinstance(error, kinds):
             return kind(message, hint=hint)
@@ -128,7 +131,17 @@ class Database:
     They must not keep it, and must not end the transaction they run in.
     """
 
-    __slots__ = ("_failure", "_index", "_path", "_read", "_reader", "_sync", "_write", "_writer")
+    __slots__ = (
+        "_closed",
+        "_failure",
+        "_index",
+        "_path",
+        "_read",
+        "_reader",
+        "_sync",
+        "_write",
+        "_writer",
+    )
 
     def __init__(self, path: str, *, sync: bool = True) -> None:
         self._path = path
@@ -139,6 +152,7 @@ class Database:
         self._read: apsw.Connection | None = None
         self._index = -1
         self._failure: StoreIO | None = None
+        self._closed = False
 
     @classmethod
     async def open(cls, path: str, *, sync: bool = True) -> Database:
@@ -155,7 +169,7 @@ class Database:
         Raises:
             StoreCorrupt: it is no database, or damaged.
             FailedPrecondition: a newer orlop wrote it.
-            StoreFull, StoreIO, PermissionDenied: as they say.
+            StoreFull, StoreIO, PermissionDenied, Unavailable: as they say.
         """
         database = cls(path, sync=sync)
         try:
@@ -196,6 +210,7 @@ class Database:
 
     async def close(self) -> None:
         """Finish what is queued, checkpoint, and close; a second call does nothing."""
+        self._closed = True
         await asyncio.shield(asyncio.to_thread(self._close))
 
     # --- on the threads -------------------------------------------------------------------
@@ -204,7 +219,10 @@ class Database:
         try:
             future = asyncio.get_running_loop().run_in_executor(executor, work)
         except RuntimeError as error:
-            raise FailedPrecondition("the metadata database is closed") from error
+            if self._closed:
+                raise FailedPrecondition("the metadata database is closed") from error
+            # What cannot be had is a thread, once for each executor.
+            raise Unavailable(f"{error}: metadata database") from error
         return await future
 
     def _connect(self) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from orlop.errors import FailedPrecondition, Internal, OrlopError
+from orlop.errors import FailedPrecondition, Internal, OrlopError, Unavailable
+from orlop.linux.files import as_store_error
 from orlop.plugins.graph import Plan, predecessors, requirements
 from orlop.plugins.registration import Context, Hook, Registration, Skipped, state_of
 
@@ -107,6 +108,8 @@ def _failure(name: str, error: Exception) -> OrlopError:
             error.message = f"plugin {name} cannot start: {error.message}"
         return error
     cause = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, OSError) and isinstance(as_store_error(error, name), Unavailable):
+        return Unavailable(f"plugin {name} cannot start: {cause}")  # no descriptors, no memory
     return Internal(f"plugin {name} cannot start: {cause}")
 
 

@@ -187,7 +187,8 @@ class Overlay(Directories):
         staged = self.make()
         lower = os.path.join(staged.root, "lower")
         try:
-            os.makedirs(os.path.join(lower, "directory"))
+            with files.translated(f"try overlayfs below {self.root}"):
+                os.makedirs(os.path.join(lower, "directory"))
             with self._merged(staged, [lower]) as merged:
                 os.rmdir("directory", dir_fd=merged)
                 os.mkdir("directory", dir_fd=merged)
@@ -215,7 +216,8 @@ class Overlay(Directories):
         with ExitStack() as stack:
             own = stack.enter_context(opened(staged.root))
             stack.callback(_remove_work, own)
-            files.make_directory(own, "work")
+            with files.translated(f"make {staged.root}/work"):
+                files.make_directory(own, "work")
             mount = detached_overlay(
                 lower,
                 upper=staged.fs,

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
@@ -105,26 +105,28 @@ class WorkerPool:
         """Start the fork-server if it does not run; returns before it is ready.
 
         Raises:
-            Unavailable: the pool is closed.
-            OSError: there can be no process now.
+            Unavailable: the pool is closed, or there can be no process now.
         """
         if self._closed:
             raise Unavailable("unpack workers have been stopped")
         if self._process is not None and self._process.poll() is None:
             return
         self._stop_server()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [*self._program, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-            )
-        if self._niceness:  # workers inherit it
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._niceness)
+        with translated("start the fork-server of unpack workers"), ExitStack() as undo:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.enter_context(ours)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [*self._program, str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env={},
+                    cwd="/",
+                )
+            if self._niceness:  # workers inherit it
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._niceness)
+            undo.pop_all()
         self._server = ours
 
     async def close(self) -> None:

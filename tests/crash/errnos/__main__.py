@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.crash.errnos.inject import Injection, inject, injections
 from tests.crash.kills.campaign import Campaign, in_shards, options
-from tests.crash.kills.library import preload
+from tests.crash.kills.library import Kind, preload
 from tests.crash.kills.rig import rig
 
 _MODULE: Final = "tests.crash.errnos"
@@ -20,7 +20,10 @@ def main() -> int:
         return in_shards(_MODULE, wanted)
     preload(_MODULE)
     with rig() as made:
-        rehearsed = made.rehearsed(wanted.record.with_suffix(".changes"))
+        rehearsed = {
+            kind: made.rehearsed(wanted.record.with_suffix(f".{kind.name.lower()}s"), kind)
+            for kind in Kind
+        }
         chosen = [
             one
             for one in injections(rehearsed, wanted.seed)

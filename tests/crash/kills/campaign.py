@@ -7,17 +7,22 @@ what the record does not have yet. Each line of the record is one trial.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
-_RECORDS: Final = Path(__file__).parents[3] / ".cache" / "kills"
+_ROOT: Final = Path(__file__).parents[3]
+_RECORDS: Final = _ROOT / ".cache" / "kills"
 _TELL_EVERY: Final = 100
+_STOPPED_SECONDS: Final = 15.0
+"""A trial that takes longer was itself stopped, or hangs."""
 
 Trial = TypeVar("Trial", bound=Hashable)
 
@@ -69,7 +74,7 @@ def options(module: str, counted: str, default: int) -> Options:
     parser.add_argument("--record", type=Path, default=None, help="is continued if it is there")
     parser.add_argument("--work", action="append", default=[], help="disturb only this one")
     given = parser.parse_args()
-    record = given.record or _RECORDS / f"{name}-{given.seed}"
+    record = given.record or _RECORDS / f"{name}-{given.seed}-{_sources()}"
     return Options(
         given.count, given.seed, given.shards, given.shard, record, tuple(sorted(given.work))
     )
@@ -93,15 +98,27 @@ class Campaign(Generic[Trial]):
                 text = json.dumps(asdict(trial), sort_keys=True)  # type: ignore[call-overload] # a dataclass
                 if number % self.options.shards != self.options.shard or text in known:
                     continue
-                outcome = self.run_one(trial)
+                began = time.monotonic()
+                outcome = self._once(trial, text)
+                seconds = round(time.monotonic() - began, 3)
                 bad += bool(outcome.violations)
                 if outcome.violations:
                     print(f"{text}: {outcome.at}", *outcome.violations, sep="\n    ", flush=True)
-                record.write(json.dumps({"trial": text, **asdict(outcome)}) + "\n")
+                line = {"trial": text, "seconds": seconds, **asdict(outcome)}
+                record.write(json.dumps(line) + "\n")
                 record.flush()
                 if number % _TELL_EVERY < self.options.shards:
                     print(f"{number} of {len(trials)}", file=sys.stderr, flush=True)
         return bad
+
+    def _once(self, trial: Trial, text: str) -> Outcome:
+        """Do a trial; again when it shows something, and timers may have run out meanwhile."""
+        began = time.monotonic()
+        outcome = self.run_one(trial)
+        if outcome.violations and time.monotonic() - began > _STOPPED_SECONDS:
+            print(f"{text}: again, after", *outcome.violations, sep="\n    ", flush=True)
+            outcome = self.run_one(trial)
+        return outcome
 
 
 def in_shards(module: str, wanted: Options) -> int:
@@ -132,10 +149,21 @@ def summary(lines: Iterable[dict[str, object]]) -> list[str]:
     kinds = Counter(str(line["kind"]) for line in lines)
     places = {str(line["at"]) for line in lines}
     bad = sum(bool(line["violations"]) for line in lines)
+    seconds = sum(cast("float", line["seconds"]) for line in lines)
     return [
         f"{len(lines)} trials at {len(places)} kinds of changes: {bad} with a violation",
+        f"{seconds:.0f} seconds in all processes",
         *(f"  {number} {kind}" for kind, number in kinds.most_common()),
     ]
+
+
+def _sources() -> str:
+    """A word for what is tried and how: trials of other sources are no part of the record."""
+    sources = hashlib.sha256()
+    for below in (_ROOT / "src", _ROOT / "tests" / "crash"):
+        for path in sorted((*below.rglob("*.py"), *below.rglob("*.c"))):
+            sources.update(path.read_bytes())
+    return sources.hexdigest()[:12]
 
 
 def _record(wanted: Options, shard: int) -> Path:

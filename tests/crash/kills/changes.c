@@ -3,16 +3,20 @@
  * Preloaded into a daemon, its fork-server and its workers. All of them share one page
  * with the harness (struct control; tests/crash/kills/library.py has the same in Python),
  * which is mapped when the library is loaded and so works behind a worker's fences, too.
- * Each role counts for itself. At the call that is chosen the process waits, before or
- * after the call, until it is killed or let go; or the call is not made and fails.
+ * Each role counts for itself. Counted are changes, or needs: calls that take something of
+ * which there may be no more. At the call that is chosen the process waits, before or after
+ * the call, until it is killed or let go; or the call is not made and fails.
  *
- * What is on another file system than the store (device) is nobody's business here.
+ * What is on another file system than the store (device) is nobody's business here. An
+ * overlay is the store's: what is changed there is changed in its upper directory. Only
+ * where the machine's own root is one, that one is not.
  */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,13 +27,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { NOBODY, DAEMON, SERVER, WORKER, ROLES };
 enum { BEFORE, AFTER, INSTEAD };
+enum { CHANGE, NEED };
 enum { RUNNING, HELD, RELEASED };
+enum { CREATE = 6 }; /* FSCONFIG_CMD_CREATE: overlayfs makes its work directory then */
 #define ENTRIES 8192
 #define NAME 56
 
@@ -40,8 +47,8 @@ struct entry {
 };
 
 struct control {
-    uint64_t device;
-    uint32_t role, number, when, error; /* which call, and what to do there */
+    uint64_t device, root;
+    uint32_t kind, role, number, when, error; /* which call, and what to do there */
     uint32_t state, reached;
     uint32_t logging, logged;
     uint32_t counts[ROLES];
@@ -77,12 +84,20 @@ __attribute__((constructor)) static void load(void)
 /* The harness forks the daemon, which says so itself. */
 void changes_become(int who) { role = who; }
 
+static int on_overlay(int fd)
+{
+    struct statfs system;
+    return fd >= 0 && fstatfs(fd, &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
 static int on_fd(int fd)
 {
     struct stat found;
     int before = errno;
-    int ours = role && fstat(fd, &found) == 0 && found.st_dev == control->device &&
-               (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode));
+    int ours = role && control->kind == CHANGE && fstat(fd, &found) == 0 &&
+               (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode)) &&
+               (found.st_dev == control->device ||
+                (found.st_dev != control->root && on_overlay(fd)));
     errno = before;
     return ours;
 }
@@ -93,7 +108,7 @@ static int on_path(int directory, const char *path)
     struct stat found;
     char above[4096];
     int before = errno, ours = 0;
-    if (!role || !path || strlen(path) >= sizeof above)
+    if (!role || control->kind != CHANGE || !path || strlen(path) >= sizeof above)
         return 0;
     strcpy(above, path);
     char *slash = strrchr(above, '/');
@@ -103,11 +118,21 @@ static int on_path(int directory, const char *path)
         strcpy(above, "/");
     else
         *slash = 0;
-    if (fstatat(directory, above, &found, 0) == 0)
+    if (fstatat(directory, above, &found, 0) == 0) {
         ours = found.st_dev == control->device;
+        if (!ours && found.st_dev != control->root) {
+            int fd = syscall(SYS_openat, directory, above, O_PATH | O_CLOEXEC, 0);
+            ours = on_overlay(fd);
+            if (fd >= 0)
+                close(fd);
+        }
+    }
     errno = before;
     return ours;
 }
+
+/* A call that takes a descriptor, a process or a thread, which there may be no more of. */
+static int need(void) { return role && control->kind == NEED; }
 
 static void hold(void)
 {
@@ -126,7 +151,7 @@ static void note(const char *call, int fd, const char *name)
     struct entry *entry = &control->log[at];
     entry->role = role;
     snprintf(entry->call, sizeof entry->call, "%s", call);
-    if (!name && role == DAEMON) {
+    if (!name && fd >= 0 && role == DAEMON) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t length = readlink(link, target, sizeof target - 1);
         target[length > 0 ? length : 0] = 0;
@@ -284,7 +309,7 @@ BY_PATH(utimensat, at,
         va_start(list, flags);                                                                     \
         mode_t mode = va_arg(list, mode_t);                                                        \
         va_end(list);                                                                              \
-        AROUND(int, CHANGES(flags) && on_path(directory, path), "open", -1, path,                  \
+        AROUND(int, need() || (CHANGES(flags) && on_path(directory, path)), "open", -1, path,      \
                real(__VA_ARGS__, mode))                                                            \
     }
 
@@ -293,7 +318,49 @@ OPENS(open64, AT_FDCWD, (const char *path, int flags, ...), path, flags)
 OPENS(openat, at, (int at, const char *path, int flags, ...), at, path, flags)
 OPENS(openat64, at, (int at, const char *path, int flags, ...), at, path, flags)
 
-/* Calls that the C library has no function for; those that change no file pass. */
+#define TAKES(name, parameters, arguments)                                                         \
+    int name parameters                                                                            \
+    {                                                                                              \
+        static int(*real) parameters;                                                              \
+        if (!real)                                                                                 \
+            real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                                     \
+        AROUND(int, need(), #name, -1, NULL, real arguments)                                       \
+    }
+
+TAKES(socket, (int domain, int type, int protocol), (domain, type, protocol))
+TAKES(socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds))
+TAKES(pipe2, (int fds[2], int flags), (fds, flags))
+TAKES(epoll_create1, (int flags), (flags))
+TAKES(eventfd, (unsigned int count, int flags), (count, flags))
+TAKES(fork, (void), ())
+
+int fcntl(int fd, int command, ...)
+{
+    static int (*real)(int, int, ...);
+    if (!real)
+        real = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl");
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    AROUND(int, need() && command == F_DUPFD_CLOEXEC, "fcntl", -1, NULL,
+           real(fd, command, argument))
+}
+
+/* It returns its error. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *argument)
+{
+    static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (!real)
+        real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(
+            RTLD_NEXT, "pthread_create");
+    if (need() && arrive("pthread_create", -1, NULL) == INSTEAD)
+        return control->error;
+    return real(thread, attributes, run, argument);
+}
+
+/* Calls that the C library has no function for; all others pass. */
 long syscall(long number, ...)
 {
     static long (*real)(long, ...);
@@ -309,7 +376,7 @@ long syscall(long number, ...)
     const char *call = "syscall", *path = NULL;
     if (number == SYS_openat2) {
         call = "open", path = (const char *)a[1];
-        ours = role && CHANGES(*(uint64_t *)a[2]) && on_path(a[0], path);
+        ours = need() || (CHANGES(*(uint64_t *)a[2]) && on_path(a[0], path));
     } else if (number == 452) { /* fchmodat2 */
         call = "fchmodat", path = (const char *)a[1];
         ours = on_path(a[0], path);
@@ -319,6 +386,13 @@ long syscall(long number, ...)
     } else if (number == SYS_renameat2) {
         call = "renameat2", path = (const char *)a[3];
         ours = on_path(a[2], path);
+    } else if (number == SYS_fsconfig) {
+        call = "fsconfig", path = "overlay";
+        ours = role == DAEMON && control->kind == CHANGE && a[1] == CREATE;
+    } else if (number == SYS_pidfd_open || number == SYS_fsopen || number == SYS_fsmount ||
+               number == SYS_open_tree) {
+        call = number == SYS_pidfd_open ? "pidfd_open" : "mount";
+        ours = need();
     }
     AROUND(long, ours, call, fd, path, real(number, a[0], a[1], a[2], a[3], a[4], a[5]))
 }

@@ -33,6 +33,13 @@ class Role(enum.IntEnum):
     WORKER = 3
 
 
+class Kind(enum.IntEnum):
+    """What is counted: what changes files, or what takes a descriptor, a process or a thread."""
+
+    CHANGE = 0
+    NEED = 1
+
+
 class When(enum.IntEnum):
     """What happens at the chosen change."""
 
@@ -46,7 +53,7 @@ _RUNNING, _HELD, _RELEASED = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One call that changes the file system; ``name`` is the end of its path, if known."""
+    """One call that was counted; ``name`` is the end of its path, if it has one."""
 
     role: Role
     call: str
@@ -64,6 +71,8 @@ class _Entry(ctypes.Structure):
 class _Control(ctypes.Structure):
     _fields_ = (
         ("device", ctypes.c_uint64),
+        ("root", ctypes.c_uint64),
+        ("kind", ctypes.c_uint32),
         ("role", ctypes.c_uint32),
         ("number", ctypes.c_uint32),
         ("when", ctypes.c_uint32),
@@ -88,8 +97,8 @@ class Control:
         self._library = ctypes.CDLL(str(compiled()))
 
     def watch(self, place: Path) -> None:
-        """Count changes of the file system that ``place`` is on."""
-        self._page.device = os.stat(place).st_dev
+        """Count changes of the file system that ``place`` is on, and of overlays."""
+        self._page.device, self._page.root = os.stat(place).st_dev, os.stat("/").st_dev
 
     def arm(
         self,
@@ -97,12 +106,13 @@ class Control:
         number: int = 0,
         when: When = When.BEFORE,
         *,
+        kind: Kind = Kind.CHANGE,
         error: int = 0,
         log: bool = False,
     ) -> None:
-        """Choose the ``number``-th change of a role, from 1; 0 only counts."""
+        """Choose the ``number``-th change, or need, of a role, from 1; 0 only counts."""
         page = self._page
-        page.role, page.number, page.when, page.error = role, number, when, error
+        page.kind, page.role, page.number, page.when, page.error = kind, role, number, when, error
         page.state, page.reached, page.logged, page.logging = _RUNNING, 0, 0, log
         for one in range(4):
             page.counts[one] = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.linux.isolation import leave_namespaces
 from tests.crash.invariants import Expectation, captured, violations
 from tests.crash.kills import work as works
-from tests.crash.kills.library import Change, Control, Role
+from tests.crash.kills.library import Change, Control, Kind, Role
 from tests.crash.kills.victim import Victim, adopt_orphans, fork
 
 if TYPE_CHECKING:
@@ -39,18 +38,22 @@ _CLONE_NEWNS: Final = 0x20000
 
 @dataclass
 class Rig:
-    """Made by ``rig``."""
+    """Made by ``rig``.
+
+    Attributes:
+        home: where stores are; nothing else is there.
+        log: standard error of the last victim, on another file system.
+        address: of the registry.
+        control: says where changes are disturbed.
+        expected: the images of an undisturbed store, by their repositories.
+    """
 
     home: Path
+    log: Path
     address: str
     control: Control
     expected: dict[str, Expectation] = field(default_factory=dict)
     _templates: set[str] = field(default_factory=set)
-
-    @property
-    def log(self) -> Path:
-        """Standard error of the last victim."""
-        return self.home / "log"
 
     def name(self, repository: str) -> str:
         """The image's name."""
@@ -78,10 +81,10 @@ class Rig:
             again=again,
         )
 
-    def rehearse(self, work: Work) -> list[Change]:
-        """All changes that ``work`` makes when nobody disturbs it."""
+    def rehearse(self, work: Work, kind: Kind) -> list[Change]:
+        """All changes that ``work`` makes, or needs that it has, when nobody disturbs it."""
         root = self.store(work)
-        self.control.arm(log=True)
+        self.control.arm(kind=kind, log=True)
         victim = self.fork(root, work)
         if victim.wait() != "ended" or victim.end() or victim.words()[-1:] != ["closed"]:
             raise AssertionError(f"{work.name}: {victim.said}: {self.log.read_text()}")
@@ -90,8 +93,8 @@ class Rig:
             raise AssertionError(f"{work.name}, undisturbed: {found}")
         return changes
 
-    def rehearsed(self, record: Path) -> dict[str, list[Change]]:
-        """The changes of all works, from ``record``, which the first to ask for it makes.
+    def rehearsed(self, record: Path, kind: Kind = Kind.CHANGE) -> dict[str, list[Change]]:
+        """The changes or needs of all works, from ``record``, which the first to ask makes.
 
         Threads take turns in other ways each time; all who share the trials, and whoever
         continues them, must have the same list.
@@ -105,7 +108,7 @@ class Rig:
                     name: [Change(Role(role), call, path) for role, call, path in changes]
                     for name, changes in json.loads(text).items()
                 }
-            found = {work.name: self.rehearse(work) for work in works.WORKS}
+            found = {work.name: self.rehearse(work, kind) for work in works.WORKS}
             json.dump({name: list(map(astuple, made)) for name, made in found.items()}, file)
             return found
 
@@ -138,13 +141,15 @@ def rig() -> Iterator[Rig]:
     adopt_orphans()
     leave_namespaces(_CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    home = Path(tempfile.mkdtemp(prefix="kills-"))
+    own = Path(tempfile.mkdtemp(prefix="kills-"))
+    home = own / "disk"
+    home.mkdir()
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "kills", str(home)], check=True)
         with works.registry() as address:
             control = Control()
             control.watch(home)
-            made = Rig(home, address, control)
+            made = Rig(home, own / "log", address, control)
             whole = home / "whole"
             asyncio.run(works.WORKS[-1].prepare(whole, address))
             for full, expectation in asyncio.run(captured(whole)).items():
@@ -154,7 +159,7 @@ def rig() -> Iterator[Rig]:
             yield made
     finally:
         subprocess.run(["umount", "--lazy", str(home)], check=False)
-        os.rmdir(home)
+        shutil.rmtree(own)
 
 
 def _end(_: int, __: FrameType | None) -> None:

@@ -61,7 +61,17 @@ class Victim:
             if self._reaped():
                 return "ended"
             time.sleep(_POLL_SECONDS)
+        self._tell_where()
         return "hangs"
+
+    def _tell_where(self) -> None:
+        """Have it write down in its log what all its threads do."""
+        size = self.log.stat().st_size
+        os.kill(self.pid, signal.SIGUSR1)
+        for _ in range(round(_GONE_SECONDS / _POLL_SECONDS)):
+            if self._reaped() or self.log.stat().st_size > size:
+                return
+            time.sleep(_POLL_SECONDS)
 
     def children(self) -> list[int]:
         """Its fork-server, then the workers."""
@@ -157,9 +167,8 @@ def _live(
     """What the forked process does; never returns."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(fd, 2)
-    faulthandler.dump_traceback_later(DEADLINE - 2)
+    faulthandler.register(signal.SIGUSR1)
     program = control.program()
-    control.become(Role.DAEMON)
 
     def say(*words: object) -> None:
         os.write(told, (" ".join(map(str, words)).replace("\n", " ") + "\n").encode())
@@ -176,9 +185,13 @@ def _live(
                     say("again" if attempt else "done")
                     break
         say("closed")
+        os._exit(0)  # what the loop does at its own end is not the store's
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner() as runner:
+            runner.get_loop()  # without which there is no daemon
+            control.become(Role.DAEMON)
+            runner.run(run())
     except OrlopError as error:
         say("ended", type(error).__name__, error)
     except BaseException as error:  # noqa: BLE001 - ditto
@@ -205,6 +218,8 @@ def _others() -> list[int]:
             continue
         if group == ours:
             continue
-        if os.waitpid(pid, os.WNOHANG)[0] == 0:
-            left.append(pid)
+        # It may have ended below a parent of its own since its name was read.
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                left.append(pid)
     return left

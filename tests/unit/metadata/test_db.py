@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
@@ -31,7 +34,6 @@ from orlop.metadata.migrations import MIGRATIONS, VERSION, migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from orlop.testing.file_events import FileEvents
 
@@ -166,6 +168,27 @@ async def test_a_closed_database_says_so(path: Path) -> None:
         with pytest.raises(FailedPrecondition, match="closed"):
             await use(count)
     assert sorted(os.listdir(path.parent)) == ["meta.db"]  # checkpointed
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """Stacks of this size do not fit into what may still be mapped."""
+    mapped = int(re.findall(r"VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text())[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    size = threading.stack_size(512 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, ((mapped << 10) + (256 << 20), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        threading.stack_size(size)
+
+
+async def test_a_thread_that_cannot_be_started_is_no_closed_database(path: Path) -> None:
+    await asyncio.to_thread(int)  # one that can be used for closing
+    with no_more_threads(), pytest.raises(Unavailable, match="start new thread"):
+        await Database.open(str(path))
+    await (await Database.open(str(path))).close()
 
 
 async def test_directory_is_private_and_what_was_written_stays(path: Path) -> None:
@@ -460,6 +483,12 @@ def test_what_sqlite_calls_an_io_error_is_what_the_system_says(
     error = apsw.IOError("disk I/O error")
     error.extendedresult = apsw.SQLITE_IOERR_WRITE  # type: ignore[attr-defined]  # set by SQLite
     assert type(as_store_error(error, code)) is kind
+
+
+def test_a_directory_in_which_sqlite_may_not_make_its_log_is_not_a_failed_disk() -> None:
+    error = apsw.ReadOnlyError("attempt to write a readonly database")
+    error.extendedresult = apsw.SQLITE_READONLY_DIRECTORY  # type: ignore[attr-defined]  # by SQLite
+    assert type(as_store_error(error)) is PermissionDenied
 
 
 def test_a_failed_barrier_of_sqlite_is_a_failed_disk_whatever_the_system_says() -> None:

@@ -1,12 +1,13 @@
 """Plugins come up in order and go down in reverse, whatever happens."""
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 import pytest
 
-from orlop.errors import FailedPrecondition, Internal, StoreFull
+from orlop.errors import FailedPrecondition, Internal, StoreFull, Unavailable
 from orlop.plugins.graph import plan
 from orlop.plugins.host import PluginState
 from orlop.plugins.registration import Context, Registration, Skipped
@@ -156,6 +157,8 @@ async def test_what_is_not_optional_fails_with_its_requirement() -> None:
     [
         (StoreFull("full"), StoreFull),
         (KeyError("defect"), Internal),
+        (OSError(errno.ENFILE, "Too many open files in system"), Unavailable),
+        (OSError(errno.ENOENT, "No such file or directory"), Internal),
         (Skipped("nothing to do"), FailedPrecondition),
     ],
 )

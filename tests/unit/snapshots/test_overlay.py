@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import FailedPrecondition, InvalidArgument, StoreCorrupt
+from orlop.errors import FailedPrecondition, InvalidArgument, StoreCorrupt, StoreIO
 from orlop.linux.mountinfo import read_mountinfo
 from orlop.linux.mounts import OVERLAY_OPTIONS, detached_overlay, mount, unmount
 from orlop.ports.snapshots import Mount
@@ -279,6 +279,27 @@ def test_a_read_only_file_system_is_an_error_of_the_disk(tmp_path: Path) -> None
             overlay.recover(set())
     finally:
         unmount(str(tmp_path), detach=True)
+
+
+class _ReadOnlyMeanwhile(Overlay):
+    """The disk is read-only from when a tree has been made until it is discarded."""
+
+    def make(self, *, work: bool = False) -> Staged:
+        staged = super().make(work=work)
+        mount(staged.root, staged.root, fstype="", flags=4096)
+        mount("none", staged.root, fstype="", flags=4096 | 32 | 1)
+        return staged
+
+    def discard(self, staged: Staged) -> None:
+        unmount(staged.root, detach=True)
+        super().discard(staged)
+
+
+def test_a_file_system_that_goes_read_only_is_not_taken_for_one_without_overlays(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(StoreIO, match=os.strerror(errno.EROFS)):
+        _ReadOnlyMeanwhile(str(tmp_path)).recover(set())
 
 
 # --- settings -----------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -55,6 +57,23 @@ pytestmark = pytest.mark.root
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with running(tmp_path) as rig:
         yield rig
+
+
+@pytest.mark.parametrize("more", range(4))
+async def test_a_fork_server_for_which_there_are_no_descriptors(more: int) -> None:
+    before = os.listdir("/proc/self/fd")
+    lowest = next(fd for fd in itertools.count() if str(fd) not in before)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with WorkerPool() as pool:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, limits[1]))
+        try:
+            with pytest.raises(Unavailable, match="fork-server"):
+                pool.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert os.listdir("/proc/self/fd") == before
+        pool.start()
+        assert pool.pid
 
 
 @pytest.fixture
