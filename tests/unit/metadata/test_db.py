@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import re
 import resource
@@ -21,15 +20,13 @@ import pytest
 
 from orlop.errors import (
     FailedPrecondition,
-    Internal,
     OrlopError,
-    PermissionDenied,
     StoreCorrupt,
     StoreFull,
     StoreIO,
     Unavailable,
 )
-from orlop.metadata.db import Database, as_store_error
+from orlop.metadata.db import Database
 from orlop.metadata.migrations import MIGRATIONS, VERSION, migrate
 
 if TYPE_CHECKING:
@@ -440,61 +437,6 @@ async def test_nothing_is_written_after_the_disk_failed(database: Database) -> N
     with pytest.raises(StoreIO, match="failed before"):
         await database.write(insert)
     assert await database.read(count) == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (apsw.FullError("x"), StoreFull),
-        (apsw.CorruptError("x"), StoreCorrupt),
-        (apsw.NotADBError("x"), StoreCorrupt),
-        (apsw.BusyError("x"), Unavailable),
-        (apsw.IOError("x"), StoreIO),
-        (apsw.ReadOnlyError("x"), StoreIO),
-        (apsw.CantOpenError("x"), Unavailable),
-        (apsw.ConstraintError("x"), Internal),
-    ],
-)
-def test_translation(error: apsw.Error, kind: type[OrlopError]) -> None:
-    assert type(as_store_error(error)) is kind
-
-
-def test_no_space_for_the_index_of_the_log_is_a_full_disk() -> None:
-    error = apsw.IOError("disk I/O error")
-    error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE  # type: ignore[attr-defined]  # set by SQLite
-    assert type(as_store_error(error)) is StoreFull
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        (errno.EIO, StoreIO),
-        (errno.EDQUOT, StoreFull),
-        (errno.ENOMEM, Unavailable),
-        (errno.EMFILE, Unavailable),
-        (errno.EACCES, PermissionDenied),
-        (errno.EBADF, StoreIO),
-        (errno.ENOENT, StoreIO),
-    ],
-)
-def test_what_sqlite_calls_an_io_error_is_what_the_system_says(
-    code: int, kind: type[OrlopError]
-) -> None:
-    error = apsw.IOError("disk I/O error")
-    error.extendedresult = apsw.SQLITE_IOERR_WRITE  # type: ignore[attr-defined]  # set by SQLite
-    assert type(as_store_error(error, code)) is kind
-
-
-def test_a_directory_in_which_sqlite_may_not_make_its_log_is_not_a_failed_disk() -> None:
-    error = apsw.ReadOnlyError("attempt to write a readonly database")
-    error.extendedresult = apsw.SQLITE_READONLY_DIRECTORY  # type: ignore[attr-defined]  # by SQLite
-    assert type(as_store_error(error)) is PermissionDenied
-
-
-def test_a_failed_barrier_of_sqlite_is_a_failed_disk_whatever_the_system_says() -> None:
-    error = apsw.IOError("disk I/O error")
-    error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # set by SQLite
-    assert type(as_store_error(error, errno.ENOSPC)) is StoreIO
 
 
 async def test_a_database_that_cannot_be_opened_says_why(path: Path) -> None:
