@@ -3,8 +3,9 @@
     python -m bench.jail [--image IMAGE] [--tag TAG] [--pairs N] [--cache DIR]
 
 All layers of an image are unpacked, with every fence and with none, in turns (A B A B,
-and B A B A every second pair). Unpacking is all that the fences touch: their share of a
-whole pull, which also downloads and syncs, is smaller than what is printed.
+and B A B A every second pair), on a fresh file system each time. Unpacking is all that the
+fences touch: their share of a whole pull, which also downloads and syncs, is smaller than
+what is printed. Needs root.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
 from bench.image import CACHE, RECIPES, blob_path, obtain
+from bench.measure import disk_size
 from orlop.linux.files import DIRECTORY
 from orlop.model.digest import Digest
 from orlop.model.mediatype import Compression
 from orlop.ports.unpack import UnpackJob
 from orlop.unpack.jail import EVERY, NONE, Fence
 from orlop.unpack.pool import WorkerPool
+from tests.rigs.disk import loop_ext4
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -51,42 +53,39 @@ class _Blob:
 
 
 async def unpack(pool: WorkerPool, image: Image, tag: str, cache: Path) -> float:
-    """Seconds to unpack all layers of an image, each into a tree of its own."""
-    place = tempfile.mkdtemp(prefix="bench-jail-", dir=cache)
+    """Seconds to unpack all layers of an image, each into a tree of its own, on a fresh disk."""
     turn = asyncio.Semaphore(_AT_ONCE)
-    try:
-        with ExitStack() as stack:
-            jobs = []
-            for number, layer in enumerate(image.layers):
-                blob = layer.blobs[tag]
-                tree = os.path.join(place, str(number))
-                os.mkdir(tree)
-                target = os.open(tree, DIRECTORY)
-                stack.callback(os.close, target)
-                file = stack.enter_context(blob_path(blob, cache=cache).open("rb"))
-                jobs.append(
-                    UnpackJob(
-                        source=_Blob(file, blob.size),
-                        target=target,
-                        compression=Compression(tag),
-                        mode="overlay",
-                        diff_id=Digest.parse(layer.diff_id),
-                        size=blob.size,
-                    )
+    with ExitStack() as stack:
+        scratch = stack.enter_context(TemporaryDirectory(prefix="bench-jail-", dir=cache))
+        disk = stack.enter_context(loop_ext4(disk_size(image, tag), Path(scratch)))
+        jobs = []
+        for number, layer in enumerate(image.layers):
+            blob = layer.blobs[tag]
+            tree = disk / str(number)
+            tree.mkdir()
+            target = os.open(tree, DIRECTORY)
+            stack.callback(os.close, target)
+            file = stack.enter_context(blob_path(blob, cache=cache).open("rb"))
+            jobs.append(
+                UnpackJob(
+                    source=_Blob(file, blob.size),
+                    target=target,
+                    compression=Compression(tag),
+                    mode="overlay",
+                    diff_id=Digest.parse(layer.diff_id),
+                    size=blob.size,
                 )
+            )
 
-            async def one(job: UnpackJob) -> None:
-                async with turn:
-                    await pool.unpack(job)
+        async def one(job: UnpackJob) -> None:
+            async with turn:
+                await pool.unpack(job)
 
-            started = time.perf_counter()
-            async with asyncio.TaskGroup() as group:
-                for job in jobs:
-                    group.create_task(one(job))
-            return time.perf_counter() - started
-    finally:
-        shutil.rmtree(place)
-        os.sync()
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(one(job))
+        return time.perf_counter() - started
 
 
 async def compare(image: Image, tag: str, pairs: int, cache: Path) -> list[tuple[float, float]]:
