@@ -49,6 +49,7 @@ format: .venv/development ## put the code in form
 bench: .venv/development ## pulls in turns with other programs, on fresh file systems (root; takes minutes)
 	@tools/test-servers debootstrap podman
 	$(BIN)/python -m bench.pull --all --chart docs/bench.svg
+	$(BIN)/python -m bench.durability
 	$(BIN)/python -m bench.limit --json .cache/bench/limit.json
 	$(BIN)/python -m bench.download
 	$(BIN)/python -m bench.scale --json .cache/bench/scale.json

@@ -2,7 +2,8 @@
 
 It runs as it comes: three downloads at a time, the overlayfs snapshotter,
 and ``unpigz`` for gzip where that is installed. ``containerd-go`` is the same
-with Go's own gzip. ``BENCH_CONTAINERD`` names another program than the installed one.
+with Go's own gzip. ``BENCH_CONTAINERD`` names another program than the installed one;
+one of version 2 can also sync what it has unpacked.
 """
 
 from __future__ import annotations
@@ -43,9 +44,26 @@ state = "{state}/run"
   config_path = "{certs}"
 """
 
+_SYNC = """
+[plugins."io.containerd.cri.v1.images"]
+  image_pull_with_sync_fs = true
+
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{certs}"
+"""
+
 
 def _configure(layout: Layout) -> str:
     return _CONFIGURATION.format(
+        root=layout.root, state=layout.state, socket=layout.socket, certs=layout.certs
+    )
+
+
+def _configure_sync(layout: Layout) -> str:
+    """The same for version 2, whose format of the configuration knows the key."""
+    general, _, _ = _CONFIGURATION.partition('[plugins."io.containerd.grpc.v1.cri"]')
+    text = general.replace("version = 2", "version = 3") + _SYNC
+    return text.format(
         root=layout.root, state=layout.state, socket=layout.socket, certs=layout.certs
     )
 
@@ -77,4 +95,12 @@ CONTAINERD_GO = Peer(
     pull=_pull,
     version=(_PROGRAM, "--version"),
     environment={"CONTAINERD_DISABLE_PIGZ": "1"},
+)
+
+CONTAINERD_SYNC = Peer(
+    name="containerd-sync",
+    configure=_configure_sync,
+    daemon=_daemon,
+    pull=_pull,
+    version=(_PROGRAM, "--version"),
 )

@@ -1,11 +1,11 @@
 """The images that the measurements pull: built once, then taken from a cache.
 
-``debian`` and ``large`` are real installations (debootstrap, then apt in one
-overlay a layer) of more than a gigabyte; ``tiny`` is made of files of this
-machine's Python and is ready in a second. The cache holds blobs by digest and
-one JSON document an image. Nothing here starts a registry or pulls.
+Those of ``RECIPES`` are real installations (debootstrap, then apt in one overlay a
+layer) of about a gigabyte (``java``) to nearly three (``large``); ``tiny`` is made of
+files of this machine's Python and is ready in a second. The cache holds blobs by
+digest and one JSON document an image. Nothing here starts a registry or pulls.
 
-    python -m bench.image debian|large|tiny
+    python -m bench.image debian|java|toolchains|large|tiny
 """
 
 from __future__ import annotations
@@ -50,14 +50,18 @@ class Step:
     commands: str = ":"
 
 
+# The commands remove what lower layers brought, as authors of images do to make them
+# small: they give the image whiteouts and opaque directories.
+_DEBIAN = (
+    Step(("python3", "python3-dev", "g++", "make", "git", "curl", "ca-certificates", "vim")),
+    Step(("openjdk-17-jdk-headless",), "rm -rf /usr/share/doc/*"),
+    Step(("golang-go",), "rm -rf /usr/share/man && mkdir /usr/share/man"),
+)
+
 RECIPES: dict[str, tuple[Step, ...]] = {
-    # The commands remove what lower layers brought, as authors of images do to
-    # make them small: they give the image whiteouts and opaque directories.
-    "debian": (
-        Step(("python3", "python3-dev", "g++", "make", "git", "curl", "ca-certificates", "vim")),
-        Step(("openjdk-17-jdk-headless",), "rm -rf /usr/share/doc/*"),
-        Step(("golang-go",), "rm -rf /usr/share/man && mkdir /usr/share/man"),
-    ),
+    "debian": _DEBIAN,
+    "java": _DEBIAN[:2],
+    "toolchains": (*_DEBIAN, Step(("llvm-14-dev",))),
     "large": (
         Step(
             (
@@ -118,7 +122,7 @@ class Image:
 def obtain(name: str, *, cache: Path = CACHE) -> Image:
     """Returns an image from the cache, after building it when it is not there.
 
-    Building ``debian`` or ``large`` needs root, debootstrap and the Debian
+    Building one of ``RECIPES`` needs root, debootstrap and the Debian
     mirror that this machine's apt is configured with.
     """
     document = cache / "images" / f"{name}.json"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bench.cri import pull_image, serves
 from bench.peer import Layout, allow_plain_http
 from bench.process import Daemon, MemorySampler, running
+from bench.transfers import transfers
 from tests.rigs.disk import loop_ext4
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bench.image import Image
     from bench.peer import Peer
     from bench.registry import Registry
+    from bench.transfers import Transfers
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
@@ -41,6 +43,8 @@ class Sample:
         peer: Name of the service.
         seconds: From the call to its answer.
         flush_seconds: How long the file system needed afterwards to be on disk.
+        answered: What the disk had transferred for the pull when the answer came.
+        settled: The same when everything had its place, also what the journal kept.
         memory: Peak of the service's processes in bytes, shared pages once.
         cpu_seconds: Processor time of the client and of the daemon's whole life.
         entries: Files, directories and the like in all snapshots.
@@ -50,6 +54,8 @@ class Sample:
     peer: str
     seconds: float
     flush_seconds: float
+    answered: Transfers
+    settled: Transfers
     memory: int
     cpu_seconds: float
     entries: int
@@ -57,7 +63,14 @@ class Sample:
 
 
 def measure(
-    peer: Peer, image: Image, *, tag: str, registry: Registry, via: str, scratch: Path
+    peer: Peer,
+    image: Image,
+    *,
+    tag: str,
+    registry: Registry,
+    via: str,
+    scratch: Path,
+    file: Path | None = None,
 ) -> Sample:
     """Pulls an image once with a service that has nothing yet.
 
@@ -69,6 +82,7 @@ def measure(
         via: ``cri``, the same client for every service, or ``cli``, its own; who has
             no daemon has its own alone.
         scratch: An existing directory for the disk's file.
+        file: The disk's file, of ``disk_size``, if there is one already.
 
     Raises:
         RuntimeError: The service failed, or answered without having unpacked.
@@ -77,7 +91,7 @@ def measure(
     reference = registry.reference(image, tag)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as state,
-        loop_ext4(disk_size(image, tag), scratch) as disk,
+        loop_ext4(disk_size(image, tag), scratch, file=file) as disk,
     ):
         layout = Layout(root=disk / "root", state=Path(state))
         layout.root.mkdir()
@@ -91,15 +105,19 @@ def measure(
                 if daemon.pid:
                     memory.add(daemon.pid)
                 used = children_cpu_seconds()
+                before = transfers(disk)
                 started = time.perf_counter()
                 if via == "cri" and peer.daemon is not None:
                     pull_image(layout.socket, reference)
                 else:
                     _run_client(peer.pull(layout, reference), memory)
                 pulled = time.perf_counter()
+                answered = transfers(disk) - before
                 client = children_cpu_seconds() - used
             subprocess.run(["sync", "--file-system", str(disk)], check=True)
             flushed = time.perf_counter()
+            empty_journal(disk)
+            settled = transfers(disk) - before
             entries = count_entries(layout.root.glob(peer.trees))
     if entries == 0:
         message = f"{peer.name} answered, but has no files of {reference}"
@@ -108,6 +126,8 @@ def measure(
         peer=peer.name,
         seconds=pulled - started,
         flush_seconds=flushed - pulled,
+        answered=answered,
+        settled=settled,
         memory=memory.peak,
         cpu_seconds=daemon.cpu_seconds + client,
         entries=entries,
@@ -119,6 +139,12 @@ def drop_caches() -> None:
     """Writes all dirty pages of the machine and forgets all clean ones."""
     os.sync()
     _DROP_CACHES.write_text("3")
+
+
+def empty_journal(disk: Path) -> None:
+    """Has the file system write everything to where it belongs, as at an unmount."""
+    for step in ("--freeze", "--unfreeze"):
+        subprocess.run(["fsfreeze", step, str(disk)], check=True)
 
 
 def count_entries(trees: Iterable[Path]) -> int:

@@ -7,6 +7,7 @@ pages in ``syncfs``. Needs root. It never touches other mounts or devices.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -38,17 +39,43 @@ def kinds() -> tuple[str, ...]:
 
 
 @contextmanager
-def loop_ext4(size: int, directory: Path, *, options: Sequence[str] = ()) -> Iterator[Path]:
+def written_file(size: int, directory: Path) -> Iterator[Path]:
+    """Makes a file that has all of its blocks, for ``loop_filesystem``.
+
+    A disk has its blocks before it is written to. A sparse file gets them as it is
+    written, and each flush then waits for the journal of the file system below, too.
+
+    Args:
+        size: Length in bytes; all of it is written.
+        directory: Where it is made.
+    """
+    zeros = bytes(4 << 20)
+    with tempfile.NamedTemporaryFile(prefix="disk-", dir=directory, buffering=0) as file:
+        for offset in range(0, size, len(zeros)):
+            file.write(zeros[: size - offset])
+        os.fsync(file.fileno())
+        yield Path(file.name)
+
+
+@contextmanager
+def loop_ext4(
+    size: int, directory: Path, *, options: Sequence[str] = (), file: Path | None = None
+) -> Iterator[Path]:
     """Mounts a new ext4; see `loop_filesystem`."""
-    with loop_filesystem("ext4", size, directory=directory, options=options) as path:
+    with loop_filesystem("ext4", size, directory=directory, options=options, file=file) as path:
         yield path
 
 
 @contextmanager
 def loop_filesystem(
-    kind: str, size: int, *, directory: Path, options: Sequence[str] = ()
+    kind: str,
+    size: int,
+    *,
+    directory: Path,
+    options: Sequence[str] = (),
+    file: Path | None = None,
 ) -> Iterator[Path]:
-    """Mounts a new file system that lives in a sparse file.
+    """Mounts a new file system that lives in a sparse file, or in one that is there.
 
     At the end everything below the mount point is unmounted too, the device
     is detached and the file removed, whatever happened within.
@@ -58,6 +85,7 @@ def loop_filesystem(
         size: Size of the disk in bytes; only what is written takes space.
         directory: Where the file and the mount point are made.
         options: Mount options, such as ``noatime`` or ``data=journal``.
+        file: Of that size, such as ``written_file`` makes; overwritten, and it stays.
 
     Yields:
         The mount point, mode 0700 above it.
@@ -69,10 +97,11 @@ def loop_filesystem(
     with ExitStack() as cleanup:
         home = Path(tempfile.mkdtemp(prefix="disk-", dir=directory))
         cleanup.callback(shutil.rmtree, home)
-        image, path = home / "image", home / "mnt"
+        image, path = file or home / "image", home / "mnt"
         path.mkdir()
-        with image.open("wb") as file:
-            file.truncate(size)
+        if file is None:
+            with image.open("wb") as new:
+                new.truncate(size)
         _run(*_MKFS[kind], str(image))
         _mount(image, path, kind=kind, options=options)
         cleanup.callback(_unmount, path)

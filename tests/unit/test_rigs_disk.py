@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs.disk import kinds, loop_ext4, loop_filesystem
+from tests.rigs.disk import kinds, loop_ext4, loop_filesystem, written_file
 
 pytestmark = pytest.mark.root
 
@@ -83,6 +83,20 @@ def test_the_image_takes_only_the_space_that_is_written(tmp_path: Path) -> None:
         status = os.stat(path.parent / "image")
         assert status.st_size == 1024 * MIB
         assert status.st_blocks * 512 < 128 * MIB
+
+
+def test_a_file_that_is_there_serves_one_file_system_after_the_other(tmp_path: Path) -> None:
+    with written_file(16 * MIB, tmp_path) as file:
+        inode = os.stat(file).st_ino
+        for _ in range(2):
+            with loop_ext4(16 * MIB, tmp_path, file=file) as path:
+                assert attached(file)
+                assert not (path / "file").exists()
+                (path / "file").touch()
+        status = os.stat(file)
+        assert status.st_ino == inode, "it was made anew"
+        assert status.st_blocks * 512 >= 16 * MIB
+    assert_nothing_left(tmp_path)
 
 
 def test_mount_options_are_passed_on(tmp_path: Path) -> None:

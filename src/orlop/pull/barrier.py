@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreIO
 from orlop.linux import files
 from orlop.pull.completion import completed, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+LEAST_BYTES: Final = 32 << 20
+MOST_BYTES: Final = 256 << 20
+"""How many bytes of blobs become files before the disk begins with them: as many as are
+still to come, within these bounds. Each sync then leaves half of the rest to those after
+it, and the last one, for which a pull waits, finds little."""
 
 
 class Barrier:
@@ -31,6 +37,44 @@ class Barrier:
         self._sync = sync
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
+        self._left = self._written = 0
+
+    def expect(self, size: int) -> None:
+        """So many bytes of blobs will become files; negative: they will not after all."""
+        self._left += size
+
+    def wrote(self, size: int) -> None:
+        """So many of them have.
+
+        Every now and then this begins a sync for which nobody waits: while workers
+        decompress, the disk has time. When it fails, so do those after it (``FileSystems``).
+        """
+        self._left -= size
+        self._written += size
+        enough = min(max(self._left, LEAST_BYTES), MOST_BYTES)
+        if self._written < enough or self._is_busy():
+            return
+        self._written = 0
+        self._next = asyncio.create_task(self._turn(self._running))
+        self._next.add_done_callback(_look_away)
+
+    @asynccontextmanager
+    async def fed(self) -> AsyncIterator[None]:
+        """While a pull calls ``expect`` and ``wrote``; a failed one leaves no sync behind.
+
+        One that succeeds has called ``wait``, and need not wait for what others begin.
+        """
+        try:
+            yield
+        except BaseException:
+            await self.rest()
+            raise
+
+    async def rest(self) -> None:
+        """Wait until a sync that has begun is over, whatever becomes of it."""
+        for turn in (self._running, self._next):
+            if turn is not None:
+                await settled(turn)
 
     async def wait(self) -> None:
         """Return when everything that was written before this call is durable.
@@ -52,6 +96,42 @@ class Barrier:
             await asyncio.sleep(0)  # let those who ask in the same moment join
         self._running, self._next = self._next, None
         await asyncio.to_thread(self._sync)
+
+    def _is_busy(self) -> bool:
+        return self._next is not None or not (self._running is None or self._running.done())
+
+
+def _look_away(turn: asyncio.Task[None]) -> None:
+    """The next one fails like this one."""
+    if not turn.cancelled():
+        turn.exception()
+
+
+class Share:
+    """What one layer adds to the next barrier.
+
+    Args:
+        barrier: None when there is none.
+        size: of the blob, in bytes.
+    """
+
+    def __init__(self, barrier: Barrier | None, size: int) -> None:
+        self._barrier = barrier
+        self._left = size
+        if barrier is not None:
+            barrier.expect(size)
+
+    def left(self, size: int) -> None:
+        """So many bytes are still to become files; a layer that is begun anew does not count."""
+        if self._barrier is not None and size < self._left:
+            self._barrier.wrote(self._left - size)
+            self._left = size
+
+    def end(self) -> None:
+        """Nothing more of it will."""
+        if self._barrier is not None:
+            self._barrier.expect(-self._left)
+            self._left = 0
 
 
 class FileSystems:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import DataLoss, ImageInvalid, LimitExceeded, Unavailable
 from orlop.ports.metadata import Usage
 from orlop.ports.unpack import Unpacked, UnpackJob
+from orlop.pull.barrier import Share
 from orlop.pull.completion import in_thread
 from orlop.pull.download import Restarted, StoredBlob
 from orlop.pull.pending import PendingTree, TreeState
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from orlop.ports.observe import Observer
     from orlop.ports.snapshots import ApplyMode, LayerStaging
     from orlop.ports.unpack import Source, Unpacker
+    from orlop.pull.barrier import Barrier
     from orlop.pull.download import Download
     from orlop.pull.flights import Flight
     from orlop.pull.plan import LayerPlan
@@ -47,6 +49,7 @@ class Layer:
             there is none.
         processors: run the programs of the plan.
         slots: one is taken while a worker or a program runs.
+        barrier: is told how far it is, so that the disk can begin; None when there is none.
         places: held shared while trees are looked up by name.
 
     Attributes:
@@ -69,6 +72,7 @@ class Layer:
         places: SharedLock,
         observer: Observer,
         clock: Clock,
+        barrier: Barrier | None = None,
     ) -> None:
         self.plan = plan
         self.consumed = 0
@@ -84,6 +88,7 @@ class Layer:
         self._places = places
         self._observer = observer
         self._clock = clock
+        self._share = Share(barrier, plan.descriptor.size)
         self._tree: PendingTree | None = None
         for flight in (below, download):
             if flight is not None:
@@ -98,7 +103,9 @@ class Layer:
     def unpacked(self, consumed: int) -> None:
         """See ``orlop.ports.unpack.UnpackProgress``."""
         # What programs make of a blob may be longer.
-        self.consumed = min(consumed, self.plan.descriptor.size)
+        size = self.plan.descriptor.size
+        self.consumed = min(consumed, size)
+        self._share.left(size - self.consumed)
         self.record.moved(self.consumed, self._clock.monotonic())
 
     async def run(self) -> None:
@@ -129,6 +136,7 @@ class Layer:
 
     async def release(self) -> None:
         """Remove the tree unless it has become a snapshot, and let go what it was made from."""
+        self._share.end()
         async with AsyncExitStack() as stack:
             for flight in (self._download, self.below):
                 if flight is not None:

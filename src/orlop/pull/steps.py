@@ -280,6 +280,8 @@ class Pull:
         async with AsyncExitStack() as stack:
             claim = self._shared.ledger.entered(self._tracker.reference, left, free=free)
             stack.enter_context(claim)
+            if self._parts.barrier is not None:
+                await stack.enter_async_context(self._parts.barrier.fed())
             proofs = self._proofs(plan)
             downloads = await self._join_downloads(stack, plan, proofs)
             layers = await self._join_layers(stack, plan, downloads)
@@ -420,6 +422,7 @@ class Pull:
                 places=self._shared.places,
                 observer=parts.observer,
                 clock=parts.clock,
+                barrier=parts.barrier,
             )
 
         return make_layer

@@ -4,6 +4,9 @@ import pytest
 
 from bench.measure import Sample
 from bench.pull import ratio, render
+from bench.transfers import Transfers
+
+_NONE = Transfers(reads=0, read_bytes=0, writes=0, written_bytes=0)
 
 
 def _sample(peer: str, seconds: float) -> Sample:
@@ -11,6 +14,8 @@ def _sample(peer: str, seconds: float) -> Sample:
         peer=peer,
         seconds=seconds,
         flush_seconds=1.0,
+        answered=_NONE,
+        settled=_NONE,
         memory=50_000_000,
         cpu_seconds=1.5,
         entries=10,

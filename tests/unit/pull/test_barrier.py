@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import StoreIO
-from orlop.pull.barrier import Barrier, FileSystems
+from orlop.errors import StoreFull, StoreIO
+from orlop.pull.barrier import LEAST_BYTES, MOST_BYTES, Barrier, FileSystems, Share
 from tests.rigs.store_calls import store_calls
 from tests.unit.pull.rig import until
 
@@ -119,3 +119,114 @@ def test_each_file_system_once(tmp_path: Path) -> None:
             found.sync()
         assert (disk.begun, calls) == (2, [])
     assert os.listdir("/proc/self/fd") == before
+
+
+async def test_what_is_written_is_synced_when_as_much_is_still_to_come() -> None:
+    disk = Disk()
+    barrier = Barrier(disk.sync)
+    share = Share(barrier, 4 * LEAST_BYTES)
+    share.left(2 * LEAST_BYTES + 1)
+    await barrier.rest()
+    assert disk.begun == 0
+    share.left(2 * LEAST_BYTES)
+    await until(lambda: disk.ended == 1)
+    await barrier.rest()
+    share.left(LEAST_BYTES)
+    await until(lambda: disk.ended == 2)
+    await barrier.rest()
+    share.left(1)
+    await barrier.rest()
+    assert disk.begun == 2, "too little for a sync of its own"
+
+
+async def test_much_is_synced_however_much_is_to_come() -> None:
+    disk = Disk()
+    barrier = Barrier(disk.sync)
+    share = Share(barrier, 100 * MOST_BYTES)
+    share.left(99 * MOST_BYTES)
+    await until(lambda: disk.ended == 1)
+
+
+async def test_one_sync_at_a_time_ahead_of_time() -> None:
+    disk = Disk(held=True)
+    barrier = Barrier(disk.sync)
+    share = Share(barrier, 4 * LEAST_BYTES)
+    share.left(2 * LEAST_BYTES)
+    await until(lambda: disk.begun == 1)
+    share.left(0)
+    rest = asyncio.create_task(barrier.rest())
+    await asyncio.sleep(0.01)
+    assert (disk.begun, rest.done()) == (1, False)
+    disk.permission.release()
+    await rest
+    assert disk.begun == 1
+
+
+async def test_who_waits_is_not_content_with_a_sync_that_had_begun() -> None:
+    disk = Disk(held=True)
+    barrier = Barrier(disk.sync)
+    Share(barrier, 2 * LEAST_BYTES).left(LEAST_BYTES)
+    await until(lambda: disk.begun == 1)
+    waiting = asyncio.create_task(barrier.wait())
+    await asyncio.sleep(0.01)
+    disk.permission.release()
+    await until(lambda: disk.begun == 2)
+    assert not waiting.done()
+    disk.permission.release()
+    await waiting
+
+
+async def test_a_failure_ahead_of_time_is_told_to_who_waits_later(tmp_path: Path) -> None:
+    disk = Disk()
+    disk.failure = StoreIO("the disk failed")
+    with FileSystems.opened(str(tmp_path), disk.sync, ()) as disks:
+        barrier = Barrier(disks.sync)
+        Share(barrier, 2 * LEAST_BYTES).left(LEAST_BYTES)
+        await until(lambda: disk.begun == 1)
+        await barrier.rest()
+        with pytest.raises(StoreIO, match="the disk failed"):
+            await barrier.wait()
+    assert disk.begun == 1
+
+
+async def test_what_is_begun_anew_does_not_count_and_what_ends_early_is_not_expected() -> None:
+    disk = Disk()
+    barrier = Barrier(disk.sync)
+    failed, other = (Share(barrier, 3 * LEAST_BYTES) for _ in range(2))
+    failed.left(3 * LEAST_BYTES - 1)
+    failed.left(3 * LEAST_BYTES)
+    failed.end()
+    failed.end()
+    other.left(2 * LEAST_BYTES)
+    await barrier.rest()
+    assert disk.begun == 0
+    other.left(LEAST_BYTES * 3 // 2)
+    await until(lambda: disk.ended == 1)
+
+
+async def test_without_a_barrier_nothing_is_synced() -> None:
+    share = Share(None, 2 * LEAST_BYTES)
+    share.left(0)
+    share.end()
+
+
+async def test_only_a_pull_that_fails_waits_for_what_was_begun() -> None:
+    disk = Disk(held=True)
+    barrier = Barrier(disk.sync)
+    Share(barrier, 2 * LEAST_BYTES).left(LEAST_BYTES)
+    await until(lambda: disk.begun == 1)
+    async with barrier.fed():
+        pass
+    assert disk.ended == 0
+
+    async def fail() -> None:
+        async with barrier.fed():
+            raise StoreFull("no space")
+
+    failing = asyncio.create_task(fail())
+    await asyncio.sleep(0.01)
+    assert not failing.done()
+    disk.permission.release()
+    with pytest.raises(StoreFull):
+        await failing
+    assert disk.ended == 1
