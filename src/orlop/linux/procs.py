@@ -82,11 +82,14 @@ def close_all_but(kept: Iterable[int]) -> None:
     _close_range(low, _LAST_DESCRIPTOR)
 
 
-def silence() -> None:
-    """Let standard error lead nowhere."""
-    nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+def nowhere() -> int:
+    """A descriptor for what nobody shall read. Raises OSError: there is none left."""
+    return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+
+
+def silence(target: int) -> None:
+    """Let standard error lead to ``target``."""
+    os.dup2(target, 2)
 
 
 def _set_death_signal() -> None:

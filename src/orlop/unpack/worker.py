@@ -318,6 +318,8 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
         with ExitStack() as stack:
             ourselves = os.pidfd_open(os.getpid())
             stack.callback(os.close, ourselves)
+            nowhere = procs.nowhere()  # here, where it can be told that there is none
+            stack.callback(os.close, nowhere)
             if Fence.PROCESSES in jail.wanted:
                 try:
                     stack.enter_context(isolation.children_alone())
@@ -325,7 +327,7 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
                     jail.note_missing(Fence.PROCESSES, error)
             pid = os.fork()
             if not pid:
-                _become_worker(ourselves, job, descriptors, jail)
+                _become_worker(ourselves, nowhere, job, descriptors, jail)
         return os.pidfd_open(pid)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -334,13 +336,15 @@ def _fork(frame: bytes, descriptors: list[int]) -> int:
                 pass
 
 
-def _become_worker(parent: int, job: frames.Job, descriptors: list[int], jail: Jail) -> None:
+def _become_worker(
+    parent: int, nowhere: int, job: frames.Job, descriptors: list[int], jail: Jail
+) -> None:
     """What the forked child does; never returns. ``parent`` is a pidfd."""
     status = 1
     try:
         procs.die_with_parent_outside(parent)
+        procs.silence(nowhere)
         procs.close_all_but(descriptors)
-        procs.silence()
         os.umask(0)
         os.environ.clear()
         control_fd, source, target, *manifest = descriptors
