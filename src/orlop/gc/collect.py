@@ -144,12 +144,14 @@ class Collector:
                 were tried too).
         """
         async with self._collecting:
+            # Asked before: what goes first may make enough room, and the rest has to go too.
+            short = self._trash is not None and self._trash.short
             total = GCReport(images=0, blobs=0, snapshots=0, bytes=0)
             for namespace in await self._metadata.namespaces():
                 collect = self._preview if dry_run else self._collect
                 total = _sum(total, await collect(namespace))
             if self._trash is not None and not dry_run:
-                await self._trash.relieve()
+                await self._trash.relieve(short=short)
             return total
 
     async def remove_orphans(self, store: BlobStore) -> int:

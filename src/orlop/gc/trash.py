@@ -90,6 +90,11 @@ class Trash:
         """What waits in it, at most: of a tree that is half gone, all is counted."""
         return self._bytes
 
+    @property
+    def short(self) -> bool:
+        """Whether space is short now."""
+        return self._free_share() < SHORT
+
     def add(self, size: int) -> None:
         """So many bytes were thrown away."""
         self._bytes += size
@@ -106,23 +111,27 @@ class Trash:
             self._pulls -= 1
             self._news.set()
 
-    async def relieve(self) -> None:
+    async def relieve(self, *, short: bool = False) -> None:
         """After a removal: what is small goes at once, and everything when space is short.
 
         What cannot be deleted is tried again later: it may be of an earlier removal.
 
+        Args:
+            short: space was short before the removal.
+
         Raises:
             StoreIO: the disk failed.
         """
-        if self._emptied == self._added or self._pause() is None:
+        short = short or self.short
+        if self._emptied == self._added or (self._pulls and not short):
             return
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS if self._pause() else None):
+            async with asyncio.timeout(None if short else _PATIENCE_SECONDS):
                 await self._turn.acquire()
         except TimeoutError:
             return
         try:
-            while not await self._slice(SLICE) and self._pause() == 0:
+            while not await self._slice(SLICE) and short:
                 pass
         except StoreIO:
             raise

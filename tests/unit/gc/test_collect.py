@@ -10,6 +10,7 @@ import pytest
 
 from orlop.errors import NotFound, StoreIO, Unavailable
 from orlop.gc.collect import Collector
+from orlop.gc.trash import SHORT, SLICE, Trash
 from orlop.metadata.store import MetadataStore
 from orlop.model.digest import Digest
 from orlop.ports.metadata import (
@@ -121,6 +122,40 @@ async def test_what_is_removed_goes_from_disk(
     assert deleted == [(FS, 1)]
     assert await metadata.usage() == Usage(bytes=35, inodes=4)
     assert await collector.collect() == NOTHING
+
+
+async def test_space_that_was_short_before_a_removal_is_freed_by_it(
+    metadata: MetadataStore, blobs: LocalBlobStore
+) -> None:
+    """The blobs that go first may make enough room; the trees go with them all the same."""
+    free, inodes = SHORT - 0.01, 0
+
+    def delete_blob(digest: Digest) -> None:
+        nonlocal free
+        blobs.delete(digest)
+        free = SHORT
+
+    def delete_directory(snapshotter: str, directory: int) -> None:
+        nonlocal inodes
+        inodes += 2 * SLICE
+
+    def empty(most: int) -> int:
+        nonlocal inodes
+        removed = min(most, inodes)
+        inodes -= removed
+        return removed
+
+    collector = Collector(
+        metadata,
+        ManualClock(),
+        delete_blob=delete_blob,
+        delete_directory=delete_directory,
+        trash=Trash([empty], free_share=lambda: free),
+    )
+    await publish(metadata, blobs, "a")
+    await metadata.remove_name(NS, "a")
+    await collector.collect()
+    assert (free, inodes) == (SHORT, 0)
 
 
 async def test_a_name_that_moved_away_leaves_garbage(

@@ -109,6 +109,26 @@ async def test_when_space_is_short_everything_goes_at_once() -> None:
     assert place.inodes == 0
 
 
+async def test_a_removal_that_began_short_of_space_empties_it_to_the_end() -> None:
+    place, disk = Place(3 * SLICE + 1), Disk()
+    trash = Trash([place.empty], free_share=disk.share)
+    with trash.waiting():
+        await trash.relieve(short=True)
+    assert place.inodes == 0
+
+
+async def test_what_it_frees_itself_does_not_stop_it() -> None:
+    place, disk = Place(3 * SLICE + 1), Disk(SHORT - 0.01)
+
+    def empty(inodes: int) -> int:
+        disk.free = SHORT
+        return place.empty(inodes)
+
+    trash = Trash([empty], free_share=disk.share)
+    await trash.relieve()
+    assert (disk.free, place.inodes) == (SHORT, 0)
+
+
 async def test_space_that_becomes_short_during_a_pull() -> None:
     place, disk = Place(3 * SLICE), Disk()
     trash = Trash([place.empty], free_share=disk.share)
