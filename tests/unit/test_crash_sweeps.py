@@ -9,7 +9,7 @@ import pytest
 from tests.crash.errnos.cases import ERRNOS, may_say
 from tests.crash.errnos.inject import injections, judge_words
 from tests.crash.kills.campaign import summary
-from tests.crash.kills.library import Change, Kind, Role, When
+from tests.crash.kills.preloaded import Change, Kind, Role, When
 from tests.crash.kills.sweep import points
 from tests.crash.kills.traced import seen_by_strace
 

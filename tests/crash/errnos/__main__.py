@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.crash.errnos.inject import Injection, inject, injections
 from tests.crash.kills.campaign import Campaign, in_shards, options
-from tests.crash.kills.library import Kind, preload
+from tests.crash.kills.preloaded import Kind, preload
 from tests.crash.kills.rig import rig
 
 _MODULE: Final = "tests.crash.errnos"

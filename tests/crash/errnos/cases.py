@@ -25,7 +25,7 @@ from errno import (
 )
 from typing import Final
 
-from tests.crash.kills.library import Kind
+from tests.crash.kills.preloaded import Kind
 
 _FULL: Final = (ENOSPC, EDQUOT)
 _NAMES: Final = (*_FULL, EIO, EROFS, ENOMEM, EACCES, EPERM)

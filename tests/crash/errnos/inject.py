@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.crash.errnos.cases import REMOVALS, errnos_of, may_go_on, may_say
 from tests.crash.kills.campaign import Outcome
-from tests.crash.kills.library import Change, Kind, Role, When
+from tests.crash.kills.preloaded import Change, Kind, Role, When
 from tests.crash.kills.sweep import work_named
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from tests.crash.kills.campaign import Campaign, in_shards, options
-from tests.crash.kills.library import preload
+from tests.crash.kills.preloaded import preload
 from tests.crash.kills.rig import rig
 from tests.crash.kills.sweep import Point, kill, points
 

@@ -1,7 +1,7 @@
 /* Counts the calls with which a process changes one file system, and stops or fails one.
  *
  * Preloaded into a daemon, its fork-server and its workers. All of them share one page
- * with the harness (struct control; tests/crash/kills/library.py has the same in Python),
+ * with the harness (struct control; tests/crash/kills/preloaded.py has the same in Python),
  * which is mapped when the library is loaded and so works behind a worker's fences, too.
  * Each role counts for itself. Counted are changes, or needs: calls that take something of
  * which there may be no more. At the call that is chosen the process waits, before or after

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.linux.isolation import leave_namespaces
 from tests.crash.invariants import Expectation, captured, violations
 from tests.crash.kills import work as works
-from tests.crash.kills.library import Change, Control, Kind, Role
+from tests.crash.kills.preloaded import Change, Control, Kind, Role
 from tests.crash.kills.victim import Victim, adopt_orphans, fork
 
 if TYPE_CHECKING:

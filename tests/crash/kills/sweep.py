@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from tests.crash.kills.campaign import Outcome
-from tests.crash.kills.library import Change, Role, When
+from tests.crash.kills.preloaded import Change, Role, When
 from tests.crash.kills.work import WORKS, Work
 
 if TYPE_CHECKING:

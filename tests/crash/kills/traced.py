@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from tests.crash.kills.library import Role, When, preload
+from tests.crash.kills.preloaded import Role, When, preload
 from tests.crash.kills.rig import rig
 from tests.crash.kills.sweep import work_named
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError
 from orlop.linux.procs import die_with_parent
-from tests.crash.kills.library import Control, Role
+from tests.crash.kills.preloaded import Control, Role
 from tests.crash.kills.work import service
 
 if TYPE_CHECKING:
